@@ -1,1 +1,67 @@
+"""The contract every system keeps, and how a system is found by its name.
 
+A system is a module with `Config` (frozen dataclass), `System` (an `AbstractSystem` built from a Config) and `CARDS`
+(names of the weights it needs). The module's name is its registration: dropping a file into this folder, or naming an
+importable module such as `my_lab.my_system`, is all it takes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mien.errors import SettingsError
+from mien.types import Crop, CropSpec, Identity, Swapped
+
+
+class AbstractSystem(ABC):
+    """Takes faces of a source person, gives a target's faces back as that person."""
+
+    source_spec: CropSpec
+    target_spec: CropSpec
+
+    @abstractmethod
+    def enroll(self, source: Sequence[Crop]) -> Identity:
+        """Learn who to become from crops cut by `source_spec`. Raises NoFaceError when they can't serve."""
+
+    @abstractmethod
+    def swap(self, who: Identity, targets: Sequence[Crop]) -> list[Swapped]:
+        """Become `who` in each crop. The crops are cut by `target_spec`, consecutive frames of one track."""
+
+
+def names() -> list[str]:
+    """The systems that come with the package, found by listing this folder without importing them."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def load(name: str, options: Mapping[str, Any] | None = None) -> AbstractSystem:
+    """Build a system from its module's name and the options that its `Config` has.
+
+    Raises SettingsError, naming what exists, for an unknown system or option.
+    """
+    if name in names():
+        module = importlib.import_module(f"{__name__}.{name}")
+    elif "." in name:
+        try:
+            module = importlib.import_module(name)
+        except ImportError as error:
+            raise SettingsError(f"cannot import system '{name}': {error}") from error
+    else:
+        raise SettingsError(f"no system '{name}'; choose one of {', '.join(names())}, or name an importable module")
+    known = [field.name for field in dataclasses.fields(module.Config)]
+    for option in options or {}:
+        if option not in known:
+            raise SettingsError(f"system '{name}' has no option '{option}'; it has {', '.join(known) or 'none'}")
+    system = module.System(module.Config(**(options or {})))
+    assert isinstance(system, AbstractSystem)
+    return system
+
+
+def summary(name: str) -> str:
+    """First line of the system's docstring."""
+    module = importlib.import_module(f"{__name__}.{name}" if name in names() else name)
+    return (module.__doc__ or "").strip().splitlines()[0]
