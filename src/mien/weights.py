@@ -53,7 +53,7 @@ class Card:
 
 
 def cards() -> dict[str, Card]:
-    """All known weights by name: those shipped (`assets/*.card.json`), those that can be added (`assets/known.json`)."""
+    """All known weights by name: those shipped (`assets/*.card.json`), those to be added (`assets/known.json`)."""
     entries: list[dict[str, Any]] = [json.loads(path.read_text()) for path in sorted(ASSETS.glob("*.card.json"))]
     entries += json.loads((ASSETS / "known.json").read_text())
     return {entry["name"]: Card(**entry) for entry in entries}

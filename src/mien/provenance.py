@@ -1,0 +1,204 @@
+"""Say in the file what was made: the manifest as XMP in pictures, as a tag in video, and in full beside the output.
+
+The XMP packet and the video tag name the IPTC digital source type, so that other programs see a synthetic composite.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import platform
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from xml.dom.minidom import Document, Element
+from xml.parsers.expat import ExpatError
+
+import defusedxml
+import defusedxml.minidom
+from PIL import Image
+
+from mien.errors import InputError, OutputError
+from mien.types import Consent, Manifest
+
+SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+IPTC = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
+XMP = "http://ns.adobe.com/xap/1.0/"
+NAMESPACE = "urn:mien:manifest:1"
+MAX_XMP_BYTES = 60_000  # a JPEG segment holds 65 502
+SIDECAR_SUFFIX = ".manifest.json"
+PACKAGES = ("mien", "torch", "numpy", "av", "opencv-python-headless", "pillow", "scipy", "numba", "onnxruntime")
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file in hex. Raises InputError where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def versions() -> dict[str, str]:
+    """The versions of Python, mien and the installed libraries that decide a pixel."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def source_type(manifest: Manifest) -> str:
+    """The IPTC digital source type: whether a trained network had a part in the composite."""
+    kind = "compositeWithTrainedAlgorithmicMedia" if manifest.weights else "compositeSynthetic"
+    return SOURCE_TYPE + kind
+
+
+def tag(manifest: Manifest) -> str:
+    """The manifest as one line of compact JSON for a container's metadata; `read` finds it there."""
+    value = {"digitalSourceType": source_type(manifest), "mien": dataclasses.asdict(manifest)}
+    return json.dumps(value, sort_keys=True, default=str, separators=(",", ":"))
+
+
+def xmp(manifest: Manifest, existing: bytes | None = None) -> bytes:
+    """An XMP packet with the digital source type and the manifest, merged into `existing` where that is well-formed.
+
+    An older manifest and source type are replaced. Thumbnails are removed: they show what was there before.
+    A manifest too long for a JPEG segment is embedded without its inputs and settings, with the SHA-256 of its JSON.
+    """
+    packet = _merge(manifest, existing)
+    if len(packet) > MAX_XMP_BYTES:
+        packet = _merge(manifest, None)
+    if len(packet) > MAX_XMP_BYTES:
+        digest = hashlib.sha256(manifest.to_json().encode()).hexdigest()
+        packet = _merge(dataclasses.replace(manifest, inputs={"manifest": digest}, settings={}), None)
+    return packet
+
+
+def read(path: Path) -> Manifest | None:
+    """The manifest embedded in a picture or video, else the one beside it, else None.
+
+    Raises InputError where the file cannot be read.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} is not a file; give a picture or a video")
+    embedded = _read_picture(path) or _read_video(path)
+    if embedded is not None:
+        return embedded
+    sidecar = sidecar_path(path)
+    try:
+        return _manifest(json.loads(sidecar.read_text(encoding="utf-8"))["manifest"]) if sidecar.is_file() else None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{sidecar} is damaged; delete it or make the output again") from error
+
+
+def sidecar_path(out: Path) -> Path:
+    """Where the full manifest of `out` is: `OUT.manifest.json`."""
+    return out.with_name(out.name + SIDECAR_SUFFIX)
+
+
+def write_sidecar(out: Path, manifest: Manifest, record: Mapping[str, Any]) -> Path:
+    """Write the full manifest and the `record` of the run (what was not swapped and why) beside `out`.
+
+    Raises OutputError where it cannot be written.
+    """
+    path = sidecar_path(out)
+    value = {"manifest": dataclasses.asdict(manifest), "record": dict(record)}
+    write_bytes(path, json.dumps(value, indent=2, sort_keys=True, default=str).encode() + b"\n")
+    return path
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write beside (`.part`) and rename: `path` is either all there or untouched. Raises OutputError."""
+    part = path.with_name(path.name + ".part")
+    try:
+        try:
+            part.write_bytes(data)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written ({error.strerror}); choose another place with -o") from error
+
+
+def _merge(manifest: Manifest, existing: bytes | None) -> bytes:
+    document = (existing and _parse(existing)) or _empty()
+    root = document.getElementsByTagNameNS(RDF, "RDF")[0]
+    for element in [node for node in root.getElementsByTagName("*") if isinstance(node, Element)]:
+        for namespace, name in ((IPTC, "DigitalSourceType"), (NAMESPACE, "manifest"), (XMP, "Thumbnails")):
+            if element.hasAttributeNS(namespace, name):
+                element.removeAttributeNS(namespace, name)
+            if (element.namespaceURI, element.localName) == (namespace, name) and element.parentNode:
+                element.parentNode.removeChild(element)
+    # The packet may bind RDF to any prefix; ours is bound on the element itself.
+    description = document.createElementNS(RDF, "rdf:Description")
+    for name, value in (
+        ("xmlns:rdf", RDF),
+        ("xmlns:Iptc4xmpExt", IPTC),
+        ("xmlns:mien", NAMESPACE),
+        ("rdf:about", ""),
+        ("Iptc4xmpExt:DigitalSourceType", source_type(manifest)),
+        ("mien:manifest", manifest.to_json()),
+    ):
+        description.setAttribute(name, value)
+    root.appendChild(description)
+    assert document.documentElement is not None, "root is inside it"
+    body = document.documentElement.toxml()
+    return f'<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n{body}\n<?xpacket end="w"?>'.encode()
+
+
+def _empty() -> Document:
+    return defusedxml.minidom.parseString(
+        f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="{RDF}"></rdf:RDF></x:xmpmeta>'
+    )
+
+
+def _parse(packet: bytes) -> Document | None:
+    """The packet as a document, or None where it is no well-formed XMP (other programs do write such packets)."""
+    try:
+        document: Document = defusedxml.minidom.parseString(packet.strip(b"\x00 \r\n\t"))
+    except (ExpatError, defusedxml.DefusedXmlException, ValueError):
+        return None
+    return document if document.getElementsByTagNameNS(RDF, "RDF") else None
+
+
+def _read_picture(path: Path) -> Manifest | None:
+    try:
+        with (
+            warnings.catch_warnings(action="ignore"),
+            Image.open(path, formats=("JPEG", "PNG", "WEBP", "TIFF", "AVIF")) as picture,
+        ):
+            packet = picture.info.get("xmp") or picture.info.get("XML:com.adobe.xmp")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+    document = _parse(packet.encode() if isinstance(packet, str) else packet) if packet else None
+    for element in document.getElementsByTagNameNS(RDF, "Description") if document else ():
+        if text := element.getAttributeNS(NAMESPACE, "manifest"):
+            return _manifest(json.loads(text))
+    return None
+
+
+def _read_video(path: Path) -> Manifest | None:
+    import av  # heavy, and needed for video only
+
+    try:
+        with av.open(str(path)) as container:
+            metadata = {key.lower(): value for key, value in container.metadata.items()}
+    except (av.FFmpegError, OSError, UnicodeDecodeError):
+        return None
+    for key in ("mien", "comment"):
+        try:
+            return _manifest(json.loads(metadata[key])["mien"])
+        except (KeyError, ValueError, TypeError):
+            continue
+    return None
+
+
+def _manifest(value: Mapping[str, Any]) -> Manifest:
+    return Manifest(**{**value, "consent": Consent(**value["consent"])})
