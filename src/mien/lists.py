@@ -8,6 +8,7 @@ opcode, and every name but the three below, is refused.
 
 from __future__ import annotations
 
+import io
 import math
 import pickletools
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ WRAPPER, NDARRAY, DTYPE = "joblib.numpy_pickle NumpyArrayWrapper", "numpy ndarra
 VALUES = {"BININT", "BININT1", "BININT2", "SHORT_BINUNICODE", "BINUNICODE"}
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 MARK = object()
+MAX_BYTES = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -60,13 +62,21 @@ def load_numpy_lists(path: Path) -> list[Array]:
     Raises WeightsError where the file is damaged, missing, or holds anything but numbers in lists.
     """
     try:
-        with lz4.frame.open(str(path), "rb") as stream:
-            loaded = _walk(stream)
+        loaded = _walk(io.BytesIO(_decompressed(path.read_bytes())))
         if not (isinstance(loaded, list) and all(isinstance(item, np.ndarray) for item in loaded)):
             raise ValueError("it is not a list of arrays")
-    except (OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (OSError, RuntimeError, ArithmeticError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise WeightsError(f"{path.name} is not a readable list of arrays ({error}); reinstall its package") from error
     return loaded
+
+
+def _decompressed(data: bytes) -> bytes:
+    """The content of the lz4 frame, whole and not absurdly large."""
+    frame = lz4.frame.LZ4FrameDecompressor()
+    content = frame.decompress(data, max_length=MAX_BYTES)
+    if not frame.eof:
+        raise ValueError("it ends early or is too large")
+    return content
 
 
 def _walk(stream: BinaryIO) -> Any:

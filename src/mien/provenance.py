@@ -30,6 +30,7 @@ IPTC = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
 XMP = "http://ns.adobe.com/xap/1.0/"
 NAMESPACE = "urn:mien:manifest:1"
 MAX_XMP_BYTES = 60_000  # a JPEG segment holds 65 502
+MARKED_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "AVIF")
 SIDECAR_SUFFIX = ".manifest.json"
 PACKAGES = ("mien", "torch", "numpy", "av", "opencv-python-headless", "pillow", "scipy", "numba", "onnxruntime")
 
@@ -172,7 +173,7 @@ def _read_picture(path: Path) -> Manifest | None:
     try:
         with (
             warnings.catch_warnings(action="ignore"),
-            Image.open(path, formats=("JPEG", "PNG", "WEBP", "TIFF", "AVIF")) as picture,
+            Image.open(path, formats=MARKED_FORMATS) as picture,
         ):
             packet = picture.info.get("xmp") or picture.info.get("XML:com.adobe.xmp")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
