@@ -1,0 +1,118 @@
+"""Last touches: give the new face the target's sharpness, grain and compression.
+
+Levels are measured once a track on float32 RGB [0, 1] under a mask and applied to every frame.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numba import njit
+
+from mien.errors import SettingsError
+from mien.types import Array
+
+SIGMA = 1.0
+LARGEST_BLUR = 4.0
+LARGEST_GAIN = 1.5
+GRAIN_LIMIT = 0.06
+_GRAIN_KERNEL = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
+_LOG_KERNEL = cv2.Laplacian(
+    cv2.GaussianBlur(np.pad(np.ones((1, 1), np.float32), 5), (0, 0), SIGMA), cv2.CV_32F, borderType=cv2.BORDER_CONSTANT
+)
+
+
+def _core(mask: Array, margin: int = 2) -> Array:
+    """The pixels well inside the mask, where a filter does not see its edge."""
+    return cv2.erode((mask > 0.9).astype(np.uint8), np.ones((2 * margin + 1, 2 * margin + 1), np.uint8)) > 0
+
+
+def measure_grain(rgb: Array, mask: Array) -> Array:
+    """Standard deviation of the noise of every channel (3) inside the mask.
+
+    Robust spread of a second difference that is blind to ramps and edges along the axes (Immerkær 1996), over the
+    smoother half of the mask. 0 where the mask holds too few pixels.
+    """
+    core = _core(mask)
+    if core.sum() < 16:
+        return np.zeros(3, np.float32)
+    luma = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    smooth = cv2.GaussianBlur(luma, (0, 0), 2.0)
+    slope = cv2.magnitude(cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1))
+    flat = core & (slope <= np.median(slope[core]))
+    noise = cv2.filter2D(rgb, cv2.CV_32F, _GRAIN_KERNEL)[flat]
+    return np.minimum(1.4826 * np.median(np.abs(noise), axis=0), GRAIN_LIMIT).astype(np.float32)
+
+
+def measure_detail(rgb: Array, mask: Array) -> float:
+    """Strength of detail inside the mask: RMS of the Laplacian of a Gaussian (SIGMA) of luma, less the grain's share."""
+    core = _core(mask, 3)
+    if core.sum() < 16:
+        return 0.0
+    luma = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    response = cv2.filter2D(luma, cv2.CV_32F, _LOG_KERNEL)[core]
+    grain = measure_grain(cv2.merge([luma] * 3), mask)[0] ** 2 * float((_LOG_KERNEL**2).sum())
+    return float(np.sqrt(max(float(np.mean(response**2)) - grain, 1e-8)))
+
+
+def match_sharpness(rgb: Array, source: float, target: float) -> Array:
+    """Blur or sharpen a picture whose detail measures `source` so that it measures about `target`.
+
+    With the spectrum of natural pictures a blur by sigma takes the RMS of the filter of `measure_detail` down by
+    SIGMA^2 / (SIGMA^2 + sigma^2), which gives sigma. Sharpening adds what a blur by SIGMA takes away, at most LARGEST_GAIN
+    times. Detail of 0 means "not measured": the picture is returned as it is.
+    """
+    if source <= 0 or target <= 0:
+        return rgb
+    ratio = target / source
+    if ratio < 0.97:
+        sigma = min(SIGMA * float(np.sqrt(1 / ratio - 1)), LARGEST_BLUR)
+        return cv2.GaussianBlur(rgb, (0, 0), sigma)
+    if ratio > 1.03:
+        gain = min((ratio - 1) / 0.5, LARGEST_GAIN)
+        return cv2.addWeighted(rgb, 1 + gain, cv2.GaussianBlur(rgb, (0, 0), SIGMA), -gain, 0)
+    return rgb
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+def _add_grain(rgb: Array, sigma: Array, seed: np.uint32) -> Array:
+    """Adds sums of four hashed bytes (nearly normal, Irwin-Hall); three quarters of the variance is common to R, G, B."""
+    h, w = rgb.shape[0], rgb.shape[1]
+    out = np.empty_like(rgb)
+    unit = np.float32(1 / 147.8)  # standard deviation of the sum of four uniform bytes
+    shared, own = np.float32(np.sqrt(0.75)), np.float32(np.sqrt(0.25))
+    for y in range(h):
+        for x in range(w):
+            first = np.float32(0)
+            for c in range(4):
+                k = np.uint32(
+                    np.uint32(y) * np.uint32(0x9E3779B1) + np.uint32(4 * x + c) * np.uint32(0x85EBCA77) + seed
+                )
+                k = np.uint32((k ^ (k >> np.uint32(15))) * np.uint32(0x2C1B3C6D))
+                k = np.uint32((k ^ (k >> np.uint32(12))) * np.uint32(0x297A2D39))
+                k = np.uint32(k ^ (k >> np.uint32(15)))
+                total = (k & np.uint32(255)) + ((k >> np.uint32(8)) & np.uint32(255))
+                total += ((k >> np.uint32(16)) & np.uint32(255)) + (k >> np.uint32(24))
+                value = (np.float32(total) - np.float32(510)) * unit
+                if c == 0:
+                    first = value
+                else:
+                    out[y, x, c - 1] = rgb[y, x, c - 1] + sigma[c - 1] * (shared * first + own * value)
+    return out
+
+
+def add_grain(rgb: Array, sigma: Array, seed: int) -> Array:
+    """Add seeded noise of `sigma` (3, one a channel). The same seed gives the same grain; use the frame's index."""
+    if not np.any(sigma > 0):
+        return rgb
+    mixed = np.uint32((seed * 2654435761 + 97) & 0xFFFFFFFF)
+    return _add_grain(np.ascontiguousarray(rgb, np.float32), np.asarray(sigma, np.float32), mixed)
+
+
+def match_jpeg(rgb: Array, quality: int) -> Array:
+    """Compress and decompress float32 RGB as JPEG of this quality (1..100). Raises SettingsError outside that range."""
+    if not 1 <= quality <= 100:
+        raise SettingsError(f"JPEG quality {quality} is not possible: choose 1 to 100")
+    bgr = np.rint(np.clip(rgb[..., ::-1], 0, 1) * 255).astype(np.uint8)
+    code = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return cv2.imdecode(code, cv2.IMREAD_COLOR)[..., ::-1].astype(np.float32) / 255
