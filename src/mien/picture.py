@@ -33,7 +33,6 @@ FORMATS = {
 MAX_PIXELS = 100_000_000
 STRIP_BYTES = 1 << 20
 READABLE = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "AVIF", "GIF")
-DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
 ORIENTATION, XMP_TAG, ICC_TAG = 274, 700, 34675
 # EXIF tags that describe how the old file stored its pixels (TIFF keeps them in the same directory), and the previews.
 STORAGE_TAGS = frozenset(
@@ -103,7 +102,7 @@ def load(path: Path) -> Picture:
         raise InputError(f"{path} is not a picture that mien reads (jpeg, png, webp, tiff, bmp, avif)") from error
     except Image.DecompressionBombError as error:
         raise InputError(_too_large(path)) from error
-    except DAMAGED as error:
+    except provenance.DAMAGED as error:
         raise InputError(f"{path} is truncated or damaged ({_one_line(error)}); get the file anew") from error
 
 
@@ -152,14 +151,15 @@ def _decode(path: Path, opened: Image.Image) -> Picture:
         raise InputError(f"{path} holds {pages} pictures; save the one you want as a file of its own, or give a video")
     deep = _is_deep(path, opened)
     orientation = int(opened.getexif().get(ORIENTATION, 1))
-    opened.load()  # finds truncation in any format; a TIFF is upright from here on
+    opened.load()  # finds truncation in any format
     if deep:
         array, alpha = _deep_pixels(path, opened)
     else:
         array, alpha = _pixels(opened)
-    if deep or opened.format != "TIFF":
+    if opened.format != "TIFF":  # both libraries have turned a TIFF already
         array, alpha = _upright(array, orientation), None if alpha is None else _upright(alpha, orientation)
     xmp = opened.info.get("xmp") or opened.info.get("XML:com.adobe.xmp")
+    dpi = opened.info.get("dpi")
     return Picture(
         array,
         alpha,
@@ -168,7 +168,7 @@ def _decode(path: Path, opened: Image.Image) -> Picture:
         exif=_exif(opened, (array.shape[1], array.shape[0])),
         xmp=xmp.encode() if isinstance(xmp, str) else xmp,
         format="JPEG" if opened.format == "MPO" else str(opened.format),
-        dpi=opened.info.get("dpi"),
+        dpi=dpi if dpi and min(dpi) > 1 else None,  # (1, 1) is Pillow's word for a TIFF without
     )
 
 
@@ -255,7 +255,7 @@ def _exif(opened: Image.Image, size: tuple[int, int]) -> bytes | None:
             if tag in details:
                 details[tag] = length
         return exif.tobytes()
-    except DAMAGED:
+    except provenance.DAMAGED:
         return None
 
 
@@ -264,8 +264,13 @@ def _exif(opened: Image.Image, size: tuple[int, int]) -> bytes | None:
 
 def _encode(form: str, picture: Picture, xmp: bytes, quality: int) -> bytes:
     """JPEG, WebP, AVIF or BMP through Pillow, 8 bits."""
-    rgb = image.to_8bit(picture.array)
-    alpha = None if picture.alpha is None else image.to_8bit(picture.alpha)
+    if picture.alpha is None:
+        pixels = image.to_8bit(picture.array)
+    elif form in ("JPEG", "BMP"):
+        weight = image.to_float(picture.alpha)[..., None]
+        pixels = image.from_float(image.to_float(picture.array) * weight + 1 - weight)
+    else:
+        pixels = image.to_8bit(np.dstack([picture.array, picture.alpha]))
     options: dict[str, Any] = {"dpi": picture.dpi} if picture.dpi else {}
     if form != "BMP":
         options |= {"quality": quality, "xmp": xmp, "icc_profile": picture.icc, "exif": picture.exif or b""}
@@ -273,10 +278,6 @@ def _encode(form: str, picture: Picture, xmp: bytes, quality: int) -> bytes:
         options["subsampling"] = "4:4:4" if quality >= 90 else "4:2:0"
     if form == "WEBP":
         options |= {"exact": True, "lossless": quality == 100}
-    if alpha is not None and form in ("JPEG", "BMP"):
-        weight = image.to_float(alpha)[..., None]
-        rgb, alpha = image.from_float(image.to_float(rgb) * weight + 1 - weight), None
-    pixels = rgb if alpha is None else np.dstack([rgb, alpha])
     buffer = io.BytesIO()
     try:
         Image.fromarray(pixels).save(buffer, form, **options)

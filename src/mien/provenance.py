@@ -10,7 +10,9 @@ import hashlib
 import importlib.metadata
 import json
 import platform
+import struct
 import warnings
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,8 @@ XMP = "http://ns.adobe.com/xap/1.0/"
 NAMESPACE = "urn:mien:manifest:1"
 MAX_XMP_BYTES = 60_000  # a JPEG segment holds 65 502
 MARKED_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "AVIF")
+# What Pillow's codecs raise on damaged files.
+DAMAGED = (OSError, SyntaxError, ValueError, RuntimeError, EOFError, LookupError, TypeError, struct.error, zlib.error)
 SIDECAR_SUFFIX = ".manifest.json"
 PACKAGES = ("mien", "torch", "numpy", "av", "opencv-python-headless", "pillow", "scipy", "numba", "onnxruntime")
 
@@ -176,7 +180,7 @@ def _read_picture(path: Path) -> Manifest | None:
             Image.open(path, formats=MARKED_FORMATS) as picture,
         ):
             packet = picture.info.get("xmp") or picture.info.get("XML:com.adobe.xmp")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except (*DAMAGED, Image.DecompressionBombError):
         return None
     document = _parse(packet.encode() if isinstance(packet, str) else packet) if packet else None
     for element in document.getElementsByTagNameNS(RDF, "Description") if document else ():
