@@ -129,6 +129,21 @@ def draw_coarsely(values: Array, points: Array, width: int, height: int, coarse:
     return full, cv2.warpAffine(soft, back, size, flags=cv2.INTER_LINEAR)
 
 
+def spread(values: Array, points: Array, width: int, height: int) -> Array:
+    """Interpolate smooth vertex values (468 x K) over the face and a little beyond its rim; 1 far outside.
+
+    For gains: drawn on a coarse grid, divided by its own coverage, so that nothing darkens towards the rim.
+    """
+    step = max(int(eye_distance(points) / 24), 1)
+    small = (-(-width // step), -(-height // step))
+    mesh = points[:468] / np.array([step, step, step], np.float32)
+    drawn, face = raster.draw(mesh, topology.TRIANGLES, values, *small)
+    cover = cv2.blur(face.astype(np.float32), (5, 5))[..., None]
+    gain = (cv2.blur(drawn, (5, 5)) + 1e-3) / (cover + 1e-3)
+    gain = np.where(face[..., None], drawn, gain).astype(np.float32)
+    return np.asarray(cv2.resize(gain, (width, height), interpolation=cv2.INTER_LINEAR))
+
+
 def render(rgb: Array, points: Array, weight: Array, target: Array, width: int, height: int) -> tuple[Array, Array]:
     """Draw the skin of one face on the geometry of another.
 

@@ -1,0 +1,137 @@
+"""The render pass: one frame, its faces, who becomes whom; the pixels that come out.
+
+Everything that depends on time (anchors, colours, a track's usual look) was smoothed before; what happens here to a frame
+depends on that frame and its record alone, so that chunks can be rendered in any order and give the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import perf_counter
+
+import numpy as np
+
+from mien import compose, image, raster
+from mien.compose import ComposeSettings, Look, colour, light
+from mien.faces import align, segment, texture, topology
+from mien.faces.segment import Memory
+from mien.systems import AbstractSystem
+from mien.types import Array, Crop, Face, Identity, Pixels, Region, Swapped
+
+TURNED = 55.0, 75.0
+"""Degrees of yaw from which a face fades back to the target's own, and where nothing of the swap is left."""
+HIDDEN = 0.35
+"""Share of a face that must be seen for it to be swapped."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One face of one frame that becomes somebody: where it is, who it becomes, what its track knows.
+
+    colours: smoothed vertex colours (468 x 3, 0..255 code values), None to read them off the frame; memory: the track's
+    usual look; look: sharpness and grain measured once for the track.
+    """
+
+    face: Face
+    who: Identity
+    system: AbstractSystem
+    colours: Array | None = None
+    memory: Memory | None = None
+    look: Look | None = None
+
+
+@dataclass
+class Clock:
+    """Adds up seconds and counts a stage; handed down by whoever wants to know."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time what happens inside."""
+        start = perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + perf_counter() - start
+            self.counts[name] = self.counts.get(name, 0) + 1
+
+
+def render(
+    pixels: Pixels, parts: Sequence[Part], settings: ComposeSettings, seed: int, clock: Clock | None = None
+) -> tuple[Pixels, list[str | None]]:
+    """Swap the given faces of one frame.
+
+    Returns the new pixels and, for each part, None or why it was left as it was. Nearer faces are drawn last.
+    """
+    clock = clock or Clock()
+    reasons: list[str | None] = [None] * len(parts)
+    order = sorted(range(len(parts)), key=lambda i: texture.eye_distance(parts[i].face.points))
+    for i in order:
+        part = parts[i]
+        fade = float(np.interp(abs(part.face.pose.yaw), TURNED, (1.0, 0.0)))
+        if fade == 0:
+            reasons[i] = "extreme pose"
+            continue
+        with clock.stage("crop"):
+            crop = align.crop(pixels, part.face, part.system.target_spec)
+        with clock.stage(f"system"):
+            swapped = part.system.swap(part.who, [crop])[0]
+        with clock.stage("uncrop"):
+            region, rgb, alpha = align.uncrop(swapped, crop, pixels)
+        target = crop.rgb if crop.spec.template == align.NATIVE else pixels.rgb(region)
+        points = part.face.points - np.array([region.x, region.y, 0], np.float32)
+        with clock.stage("mask"):
+            seen = segment.seen(target, points, part.memory)
+        if seen.sum() < HIDDEN * max(_area(points), 1.0):
+            reasons[i] = "occluded"
+            continue
+        with clock.stage("compose"):
+            result, changed = _join(target, rgb, alpha * seen * np.float32(fade), points, part, settings, seed)
+        with clock.stage("paste"):
+            pixels = pixels.paste(region, result, changed)
+    return pixels, reasons
+
+
+def _area(points: Array) -> float:
+    """Pixels that a mesh covers: its projected triangles that face the camera."""
+    a, b, c = (points[topology.TRIANGLES[:, i], :2] for i in range(3))
+    turned = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (c[:, 0] - a[:, 0]) * (b[:, 1] - a[:, 1])
+    return float(-turned[turned < 0].sum() / 2)
+
+
+def _join(
+    target: Array, rgb: Array, alpha: Array, points: Array, part: Part, settings: ComposeSettings, seed: int
+) -> tuple[Array, Array]:
+    """Light, colour and blend for one face, all from colours at the mesh's vertices."""
+    face = rgb.astype(np.float32) / 255 if rgb.dtype.kind == "f" else image.to_float(rgb)
+    wanted = part.colours if part.colours is not None else texture.vertex_colours(target, points)
+    if part.colours is None and target.dtype == np.uint16:
+        wanted = wanted / 257
+    wanted = wanted.astype(np.float32) / 255
+    visible = texture.visibility(points)
+    own = texture.vertex_colours(face, points)
+    if settings.light > 0:
+        ratio = _relight(own, wanted, points, visible, settings.light)
+        face = face * texture.spread(ratio, points, face.shape[1], face.shape[0])
+        own = own * ratio
+    skin = texture.skin_vertices()
+    skin = skin[visible[skin] > 0.5]
+    mapped = colour.fit(own[skin], wanted[skin], settings.colour, settings.strength, linear=settings.linear, seed=seed)
+    look = part.look or compose.measure(target, mapped.apply(np.clip(face, 0, 1)), alpha, settings, seed)
+    look = Look(mapped, look.detail, look.grain)
+    return compose.compose(target, np.clip(face, 0, 1), alpha, settings, look, seed)
+
+
+def _relight(own: Array, wanted: Array, points: Array, visible: Array, strength: float) -> Array:
+    """Per vertex (468 x 3), what to multiply the face by so that light falls on it as on the target; gamma-encoded."""
+    normals = raster.vertex_normals(points[:468], topology.TRIANGLES)
+    weights = np.zeros(468)
+    weights[texture.skin_vertices()] = 1
+    weights *= visible
+    here = light.fit(own**2.2, normals, weights)
+    there = light.fit(wanted**2.2, normals, weights)
+    return np.asarray(light.quotient(here, there, normals, strength=strength) ** (1 / 2.2), np.float32)
