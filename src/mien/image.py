@@ -23,7 +23,7 @@ BT2020_TO_BT709 = np.array(
 )
 REFERENCE_WHITE_NITS = 203.0  # BT.2408: where graphics white sits in an HDR picture
 PEAK_NITS = 1000.0
-PREFILTER_BELOW = 0.7  # bilinear reads 2 x 2 pixels: below about this scale it starts to skip some
+EXPOSURE = np.float32(1.54)  # the roll-off maps graphics white to about a half; this puts it at 0.8 of white
 BORDERS = {"replicate": cv2.BORDER_REPLICATE, "black": cv2.BORDER_CONSTANT, "mirror": cv2.BORDER_REFLECT_101}
 
 
@@ -68,17 +68,23 @@ def to_8bit(rgb: Array, transfer: Transfer = "sdr") -> npt.NDArray[np.uint8]:
     white and what is brighter rolled off; `sdr` only loses its extra bits.
     """
     if transfer == "sdr":
-        return rgb if rgb.dtype == np.uint8 else from_float(to_float(rgb))
+        return rgb if rgb.dtype == np.uint8 else _EIGHT_OF_SIXTEEN[rgb]
     wide = rgb if rgb.dtype == np.uint16 else rgb.astype(np.uint16) * 257
     linear = np.maximum(_light(transfer)[wide] @ BT2020_TO_BT709.T, 0)
     # Extended Reinhard on the brightest channel: hues stay, the peak lands on 1.
     brightest = linear.max(axis=2, keepdims=True)
     peak = np.float32(PEAK_NITS / REFERENCE_WHITE_NITS)
-    return from_float(to_srgb(linear * (1 + brightest / peak**2) / (1 + brightest) * _EXPOSURE))
+    linear *= (1 + brightest / peak**2) / (1 + brightest) * EXPOSURE
+    return _srgb_codes()[from_float(linear, 16)]
 
 
-# Reinhard maps graphics white (1.0) to about a half; this brings it back to 0.8 of white.
-_EXPOSURE = np.float32(1.54)
+_EIGHT_OF_SIXTEEN = ((np.arange(65536) + 128) // 257).astype(np.uint8)
+
+
+@cache
+def _srgb_codes() -> npt.NDArray[np.uint8]:
+    """8-bit sRGB for 65 536 steps of linear light."""
+    return from_float(to_srgb(np.linspace(0, 1, 65536)))
 
 
 @cache
@@ -115,28 +121,28 @@ def warp(
 ) -> Array:
     """The crop of `size` = (width, height) that the 2 x 3 `matrix` (frame to crop pixels) cuts out.
 
-    Where the crop is smaller than 0.7 of what it shows, the part it shows is first shrunk by area averaging, so that
-    no pixel is skipped. Any dtype that OpenCV warps, one or more channels.
+    Where the crop is less than two thirds of what it shows (bilinear interpolation would begin to skip pixels), that
+    part is first averaged in blocks of about a crop's pixel. Any dtype that OpenCV warps, one or more channels.
     """
     matrix = np.asarray(matrix, np.float64)
     scale = float(np.linalg.svd(matrix[:, :2], compute_uv=False)[1])
-    if scale < PREFILTER_BELOW:
-        rgb, matrix = _prefilter(rgb, matrix, size, scale / PREFILTER_BELOW)
+    if (times := round(1 / scale)) > 1:
+        rgb, matrix = _prefilter(rgb, matrix, size, times)
     return cv2.warpAffine(rgb, matrix, size, flags=interpolation, borderMode=BORDERS[border])
 
 
-def _prefilter(rgb: Array, matrix: Array, size: tuple[int, int], factor: float) -> tuple[Array, Array]:
-    """The part of the picture that the crop shows, shrunk by `factor`, and the matrix from it to the crop."""
+def _prefilter(rgb: Array, matrix: Array, size: tuple[int, int], times: int) -> tuple[Array, Array]:
+    """The part of the picture that the crop shows, `times` smaller, and the matrix from it to the crop."""
     height, width = rgb.shape[:2]
     corners = np.array([[-0.5, size[0] - 0.5, -0.5, size[0] - 0.5], [-0.5, -0.5, size[1] - 0.5, size[1] - 0.5]])
     shown = np.linalg.solve(matrix[:, :2], corners - matrix[:, 2:])
-    margin = 2 / factor
-    x0, y0 = np.clip(np.floor(shown.min(1) - margin), 0, (width - 1, height - 1)).astype(int)
-    x1, y1 = np.clip(np.ceil(shown.max(1) + margin) + 1, (x0 + 1, y0 + 1), (width, height)).astype(int)
-    part = rgb[y0:y1, x0:x1]
-    small = (max(1, round((x1 - x0) * factor)), max(1, round((y1 - y0) * factor)))
-    # Centres of pixels: frame = (small + 0.5) * ratio - 0.5 + offset.
-    ratio = np.array([(x1 - x0) / small[0], (y1 - y0) / small[1]])
-    offset = np.array([x0, y0]) + ratio * 0.5 - 0.5
-    to_crop: Any = np.column_stack([matrix[:, :2] * ratio, matrix[:, :2] @ offset + matrix[:, 2]])
+    x0, y0 = np.clip(np.floor(shown.min(1) - 2 * times), 0, (width - 1, height - 1)).astype(int)
+    x1, y1 = np.clip(np.ceil(shown.max(1) + 2 * times), (x0 + 1, y0 + 1), (width, height)).astype(int)
+    # Whole blocks of pixels: OpenCV averages them several times faster than broken ones.
+    right, below = (x0 - x1) % times, (y0 - y1) % times
+    part = cv2.copyMakeBorder(rgb[y0:y1, x0:x1], 0, below, 0, right, cv2.BORDER_REPLICATE)
+    small = (part.shape[1] // times, part.shape[0] // times)
+    # Centres of pixels: frame = (small + 0.5) * times - 0.5 + (x0, y0).
+    offset = np.array([x0, y0]) + times * 0.5 - 0.5
+    to_crop: Any = np.column_stack([matrix[:, :2] * times, matrix[:, :2] @ offset + matrix[:, 2]])
     return cv2.resize(part, small, interpolation=cv2.INTER_AREA), to_crop

@@ -317,7 +317,7 @@ def _tiff(picture: Picture, xmp: bytes) -> bytes:
     for top in range(0, picture.height, rows):
         strip = pixels[top : top + rows].astype(pixels.dtype.newbyteorder("<"))
         strip[:, 1:] -= strip[:, :-1].copy()
-        strips.append(zlib.compress(strip.tobytes(), 6))
+        strips.append(zlib.compress(strip.tobytes(), 1))
     counts = [len(strip) for strip in strips]
     directory = _directory(picture)
     directory |= {
