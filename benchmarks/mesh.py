@@ -4,7 +4,7 @@
 
 london: mean distance to hand-made marks on 55 neutral photos, in % of the eye distance; regions from a detector's five
 points, then once more from the mesh's own answer. shift: spread of the points over copies of a photo that are shifted
-by parts of a pixel. clips: mean distance to the teacher on clips kept out of training. speed: ms a face, taken in turns.
+by parts of a pixel. clips: mean distance to the teacher on clips kept out of training. speed: ms a face, in turns.
 """
 
 from __future__ import annotations
@@ -94,10 +94,14 @@ def shift(landmarkers: dict[str, Landmarker], shared: Path, finder: cv2.FaceDete
         ]
         region = Roi(roi.cx * half, roi.cy * half, roi.size * half, roi.angle)
         for who, landmarker in landmarkers.items():
-            points = np.stack([landmarker.landmarks(s, [region])[0][0, :, :2] - o for s, o in zip(small, offsets, strict=True)])
+            points = np.stack(
+                [landmarker.landmarks(s, [region])[0][0, :, :2] - o for s, o in zip(small, offsets, strict=True)]
+            )
             eyes = np.linalg.norm(points[:, 473] - points[:, 468], axis=-1).mean()
             spreads[who].append(100 * float(np.sqrt(points.var(axis=0).sum(-1)).mean() / eyes))
-    print("shift_12       ", "  ".join(f"{who} {np.mean(s):.3f}" for who, s in spreads.items()), " % of the eye distance")
+    print(
+        "shift_12       ", "  ".join(f"{who} {np.mean(s):.3f}" for who, s in spreads.items()), " % of the eye distance"
+    )
 
 
 def clips(landmarkers: dict[str, Landmarker], shared: Path, finder: cv2.FaceDetectorYN) -> None:
@@ -116,7 +120,8 @@ def clips(landmarkers: dict[str, Landmarker], shared: Path, finder: cv2.FaceDete
         lips = list(topology.LIPS_INNER + topology.LIPS_OUTER)
         print(
             f"teacher_distance {path.stem} n={len(e)}: all {e.mean():.2f}  irises {e[:, 468:].mean():.2f}  "
-            f"lips {e[:, lips].mean():.2f} % of the eye corners' distance; presence {np.min(presence):.2f}..{np.max(presence):.2f}"
+            f"lips {e[:, lips].mean():.2f} % of the eye corners' distance; "
+            f"presence {np.min(presence):.2f}..{np.max(presence):.2f}"
         )
 
 

@@ -1,20 +1,20 @@
 """The mesh network (`src/mien/assets/mesh.onnx`), distilled from MediaPipe's FaceLandmarker.
 
-    python recipes/mesh.py            trains, resumes where it was; then exports
-    python recipes/mesh.py --export   exports the averaged weights of the last checkpoint
+python recipes/mesh.py            trains, resumes where it was; then exports
+python recipes/mesh.py --export   exports the averaged weights of the last checkpoint
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import hashlib
 import json
 import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import mesh_data
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
@@ -22,10 +22,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
+import mesh_data
+from mien import weights
 from mien.faces import topology
 from mien.faces.landmarks import TeacherLandmarker
+from mien.nets.mesh import Block, MeshNet
 from mien.nets.mesh import Config as NetConfig
-from mien.nets.mesh import MeshNet
 
 ROOT = Path(__file__).parents[1]
 
@@ -34,8 +36,8 @@ ROOT = Path(__file__).parents[1]
 class Config:
     """Everything that decides the weights."""
 
-    net: NetConfig = NetConfig()
-    spoil: mesh_data.Spoil = mesh_data.Spoil()
+    net: NetConfig = field(default_factory=NetConfig)
+    spoil: mesh_data.Spoil = field(default_factory=mesh_data.Spoil)
     seed: int = 1
     batch: int = 96
     steps: int = 6500
@@ -46,7 +48,9 @@ class Config:
     ema: float = 0.998
     depth_weight: float = 0.3
     presence_weight: float = 0.3
-    part_weights: dict[str, float] = field(default_factory=lambda: {"eyes": 3.0, "irises": 8.0, "lips": 2.0, "brows": 1.5})
+    part_weights: dict[str, float] = field(
+        default_factory=lambda: {"eyes": 3.0, "irises": 8.0, "lips": 2.0, "brows": 1.5}
+    )
     threads: int = 2
 
 
@@ -70,7 +74,7 @@ def main(config: Config, shared: Path, folder: Path) -> None:
         average.load_state_dict(net.state_dict())
     samples = mesh_data.Samples(data, config.net.side, config.batch, config.seed, step, config.spoil)
     batches = iter(DataLoader(samples, batch_size=None, num_workers=1, prefetch_factor=4))
-    weights = point_weights(config)
+    importance = point_weights(config)
     log = (folder / "log.jsonl").open("a")
     sums: dict[str, float] = {}
     began, since = time.monotonic(), step
@@ -81,7 +85,7 @@ def main(config: Config, shared: Path, folder: Path) -> None:
         x = (crops.permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16):
             found, logit = net(x)
-        terms = losses(found, logit, points, present, weights, config)
+        terms = losses(found, logit, points, present, importance, config)
         terms["total"].backward()
         nn.utils.clip_grad_norm_(net.parameters(), 5.0)
         optimizer.step()
@@ -108,14 +112,14 @@ def point_weights(config: Config) -> Tensor:
         "lips": topology.LIPS_INNER + topology.LIPS_OUTER,
         "brows": topology.LEFT_BROW + topology.RIGHT_BROW,
     }
-    weights = torch.ones(topology.POINTS)
+    importance = torch.ones(topology.POINTS)
     for name, weight in config.part_weights.items():
-        weights[list(parts[name])] = weight
-    return weights / weights.sum()
+        importance[list(parts[name])] = weight
+    return importance / importance.sum()
 
 
 def losses(
-    found: Tensor, logit: Tensor, points: Tensor, present: Tensor, weights: Tensor, config: Config
+    found: Tensor, logit: Tensor, points: Tensor, present: Tensor, importance: Tensor, config: Config
 ) -> dict[str, Tensor]:
     """Distances in units of the eye distance (in 3-D, so that a turned head counts alike), and presence."""
     eyes = (points[:, 263] - points[:, 33]).norm(dim=1)[:, None, None]
@@ -125,8 +129,8 @@ def losses(
     face = present.float()
     count = face.sum().clamp_min(1)
     terms = {
-        "plane": ((flat * weights).sum(1) * face).sum() / count,
-        "depth": ((deep * weights).sum(1) * face).sum() / count,
+        "plane": ((flat * importance).sum(1) * face).sum() / count,
+        "depth": ((deep * importance).sum(1) * face).sum() / count,
         "presence": F.binary_cross_entropy_with_logits(logit, face),
     }
     total = terms["plane"] + config.depth_weight * terms["depth"] + config.presence_weight * terms["presence"]
@@ -178,10 +182,95 @@ def load(folder: Path, net: nn.Module, average: nn.Module, optimizer: torch.opti
     return int(found[-1].stem.split("-")[1])
 
 
+def export(net: MeshNet, path: Path) -> None:
+    """Write the network as ONNX: crop (N x 3 x side x side, [-1, 1]) to points (N x 478 x 3) and presence (N).
+
+    Batch norms are folded into the convolutions; weights are kept as fp16 and cast when loaded, biases as fp32.
+    """
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    nodes: list[onnx.NodeProto] = []
+    constants: list[onnx.TensorProto] = []
+
+    def op(kind: str, *inputs: str, **attributes: object) -> str:
+        name = f"x{len(nodes)}"
+        nodes.append(helper.make_node(kind, list(inputs), [name], **attributes))
+        return name
+
+    def constant(value: Tensor, dtype: type = np.float32) -> str:
+        name = f"c{len(constants)}"
+        constants.append(numpy_helper.from_array(value.detach().numpy().astype(dtype), name))
+        return op("Cast", name, to=TensorProto.FLOAT) if dtype is np.float16 else name
+
+    def conv(x: str, layer: nn.Conv2d, norm: nn.BatchNorm2d) -> str:
+        gain = norm.weight / (norm.running_var + norm.eps).sqrt()  # type: ignore[operator]
+        weight, bias = layer.weight * gain[:, None, None, None], norm.bias - norm.running_mean * gain  # type: ignore[operator]
+        pad, stride = layer.padding[0], layer.stride[0]
+        return op("Conv", x, constant(weight, np.float16), constant(bias), pads=[pad] * 4, strides=[stride] * 2)
+
+    side, half = net.config.side, net.config.side / 2
+    x = "crop"
+    for part in net.features:
+        if isinstance(part, Block):
+            y = op("Relu", conv(x, part.first[0], part.first[1]))
+            x = op("Relu", op("Add", x, conv(y, part.second[0], part.second[1])))
+        else:
+            x = op("Relu", conv(x, part[0], part[1]))
+    x = op("Flatten", op("Relu", conv(x, net.readout[0], net.readout[1])))
+    code = op("Gemm", x, constant(net.code.weight, np.float16), constant(net.code.bias), transB=1)
+    middle = torch.tensor([1.0, 1.0, 0.0]).repeat(topology.POINTS) * (side - 1) / 2
+    bias = constant(net.mesh.bias * half + middle)
+    flat = op("Gemm", code, constant(net.mesh.weight * half, np.float16), bias, transB=1)
+    shape = constant(torch.tensor([-1, topology.POINTS, 3]), np.int64)
+    nodes.append(helper.make_node("Reshape", [flat, shape], ["points"]))
+    logit = op("Gemm", code, constant(net.presence.weight), constant(net.presence.bias), transB=1)
+    nodes.append(helper.make_node("Reshape", [logit, constant(torch.tensor([-1]), np.int64)], ["presence"]))
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        "mesh",
+        [value("crop", TensorProto.FLOAT, ["n", 3, side, side])],
+        [value("points", TensorProto.FLOAT, ["n", topology.POINTS, 3]), value("presence", TensorProto.FLOAT, ["n"])],
+        constants,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9, producer_name="mien")
+    onnx.checker.check_model(model)
+    path.write_bytes(model.SerializeToString())
+
+
+def ship(folder: Path, figures: str) -> Path:
+    """Export the last checkpoint's averaged weights into the package, with their card."""
+    config = Config()
+    net, average = MeshNet(config.net), MeshNet(config.net)
+    step = load(folder, net, average, torch.optim.AdamW(net.parameters()))
+    path = weights.ASSETS / "mesh.onnx"
+    export(average.eval(), path)
+    content = path.read_bytes()
+    card = weights.Card(
+        name="mesh",
+        file=path.name,
+        sha256=hashlib.sha256(content).hexdigest(),
+        size=len(content),
+        licence="Apache-2.0",
+        data="US-government portraits and NASA photos (public domain), Intel IoT DevKit clips (CC-BY-4.0), photos of "
+        "lisa (CC0), all marked by MediaPipe's FaceLandmarker (Apache-2.0); expressions of ICT-FaceKit (MIT)",
+        source="recipes/mesh.py",
+        paper="Grishchenko et al., Attention Mesh: high-fidelity face mesh prediction in real-time, 2020 (the teacher)",
+        note=f"478-point mesh with iris and presence from a 128 px crop; step {step}; {figures}",
+    )
+    (weights.ASSETS / "mesh.card.json").write_text(json.dumps(dataclasses.asdict(card), indent=2) + "\n")
+    return path
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared", help="folder with data/ and weights/")
     parser.add_argument("--run", type=Path, default=ROOT / "runs" / "mesh", help="run folder")
     parser.add_argument("--steps", type=int, default=Config.steps)
+    parser.add_argument("--export", action="store_true", help="only export the last checkpoint")
+    parser.add_argument("--figures", default="", help="what benchmarks/mesh.py measured, for the card")
     options = parser.parse_args()
-    main(dataclasses.replace(Config(), steps=options.steps), options.shared, options.run)
+    if not options.export:
+        main(dataclasses.replace(Config(), steps=options.steps), options.shared, options.run)
+    print(ship(options.run, options.figures))

@@ -11,6 +11,7 @@ import io
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -31,7 +32,7 @@ FRAMES_A_CLIP = 40
 
 
 def prepare(shared: Path, folder: Path, teacher: Landmarker, seed: int) -> None:
-    """Write into `folder`: faces.npy (N x 256 x 256 x 3), points.npy (N x 478 x 3), odds.npy (N), others.npy (no faces)."""
+    """Write faces.npy (N x 256 x 256 x 3), points.npy (N x 478 x 3), odds.npy (N) and others.npy (no faces)."""
     rng = np.random.default_rng(seed)
     detector = cv2.FaceDetectorYN.create(str(shared / "weights" / "yunet_n_640_640.onnx"), "", (320, 320), 0.7)
     faces, points, odds, others = [], [], [], []
@@ -135,7 +136,7 @@ def _backgrounds(teacher: Landmarker, rgb: Array, rois: list[Roi], rng: np.rando
 def turn(crop: Array, points: Array, modes: dict[str, Array], rng: np.random.Generator) -> tuple[Array, Array]:
     """The face with another expression, turned by a random yaw and pitch; the picture round it is stretched along.
 
-    Source: the rotate-and-render profiling of 300W-LP (Zhu et al. 2016, section 4), here with two rings for the background.
+    Source: the face profiling of 300W-LP (Zhu et al. 2016, section 4), here with two rings for the background.
     """
     now = float(np.degrees(np.arctan2(*(points[454] - points[234])[[2, 0]])))
     goal = rng.uniform(-60, 60)
@@ -146,7 +147,7 @@ def turn(crop: Array, points: Array, modes: dict[str, Array], rng: np.random.Gen
     if rng.random() < 0.6:
         face[:468] += grimace(face, modes, rng)
     size = np.ptp(face[:468, 1])
-    middle = face[:468].mean(axis=0) + [0, 0, 0.35 * size]
+    middle = face[:468].mean(axis=0) + np.array([0, 0, 0.35 * size])
     oval = face[list(topology.OVAL)]
     near = middle + (oval - middle) * [1.3, 1.3, 1.0] + [0, 0, 0.15 * size]
     far = middle + (oval - middle) * [3.0, 3.0, 1.0] + [0, 0, 3 * size]
@@ -192,7 +193,7 @@ def grimace(face: Array, modes: dict[str, Array], rng: np.random.Generator) -> A
 def _strips(rings: list[Array]) -> Array:
     """Triangles between neighbouring rings, each in both senses: a turned ring may fold over."""
     out = []
-    for inner, outer in zip(rings, rings[1:], strict=False):
+    for inner, outer in pairwise(rings):
         a, b, c, d = inner, np.roll(inner, -1), outer, np.roll(outer, -1)
         out += [np.stack(t, axis=1) for t in ((a, b, c), (a, c, b), (b, d, c), (b, c, d))]
     return np.concatenate(out)
@@ -239,7 +240,9 @@ class Samples(IterableDataset):  # type: ignore[type-arg]
         if kind < self.spoil.negatives * 0.7:
             other = self.others[rng.integers(len(self.others))]
             roi = Roi(KEPT / 2, KEPT / 2, KEPT * rng.uniform(0.5, 1.2), rng.uniform(-180, 180))
-            crop = cv2.warpAffine(other, roi.to_crop(self.side), (self.side, self.side), borderMode=cv2.BORDER_REFLECT_101)
+            crop = cv2.warpAffine(
+                other, roi.to_crop(self.side), (self.side, self.side), borderMode=cv2.BORDER_REFLECT_101
+            )
             return spoil_light(crop, points, rng), points, False
         off = kind < self.spoil.negatives
         matrix = self._view(points, rng, off)
@@ -274,7 +277,7 @@ class Samples(IterableDataset):  # type: ignore[type-arg]
 
 
 def occlude(crop: Array, points: Array, other: Array, rng: np.random.Generator) -> Array:
-    """Something in front of the face: a hand-like heap of capsules in its own skin colour, an ellipse, or a rectangle."""
+    """Something in front of the face: capsules like a hand, often in its skin colour; an ellipse; a rectangle."""
     side = crop.shape[0]
     mask = np.zeros((side, side), np.uint8)
     x, y = points[rng.integers(468), :2] + rng.normal(0, 8, 2)
@@ -291,7 +294,7 @@ def occlude(crop: Array, points: Array, other: Array, rng: np.random.Generator) 
         axes = _pixel(rng.uniform(6, 32, 2))
         cv2.ellipse(mask, (int(x), int(y)), axes, float(rng.uniform(0, 180)), 0, 360, 255, -1)
     else:
-        cv2.rectangle(mask, (int(x), int(y)), _pixel((x, y) + rng.uniform(-50, 50, 2)), 255, -1)
+        cv2.rectangle(mask, (int(x), int(y)), _pixel(np.array([x, y]) + rng.uniform(-50, 50, 2)), 255, -1)
     alpha = cv2.GaussianBlur(mask, (3, 3), 0)[..., None] * np.float32(rng.uniform(0.8, 1.0) / 255)
     texture = cv2.resize(other, (side, side)).astype(np.float32)
     if kind < 0.65:
@@ -342,7 +345,7 @@ def _streak(rng: np.random.Generator) -> Array:
     kernel = np.zeros((9, 9), np.float32)
     way = rng.uniform(0, np.pi)
     for t in np.linspace(-length / 2, length / 2, 2 * length):
-        kernel[int(round(4 + t * np.sin(way))), int(round(4 + t * np.cos(way)))] = 1
+        kernel[round(4 + t * np.sin(way)), round(4 + t * np.cos(way))] = 1
     return kernel / kernel.sum()
 
 

@@ -1,7 +1,7 @@
 """The 478-point mesh of a face: where to look (`Roi`), and who looks (`Landmarker`).
 
-`MeshLandmarker` is the network that comes with the package (`recipes/mesh.py` made it), `TeacherLandmarker` is MediaPipe's
-FaceLandmarker, which it learnt from, `FakeLandmarker` lays a canonical face into every region.
+`MeshLandmarker` is the network that comes with the package (`recipes/mesh.py` made it), `TeacherLandmarker` is
+MediaPipe's FaceLandmarker, which it learnt from, `FakeLandmarker` lays a canonical face into every region.
 """
 
 from __future__ import annotations

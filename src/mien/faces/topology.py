@@ -1,7 +1,7 @@
-"""The 478-point mesh as a shape: triangles, texture coordinates, the canonical face, index lists, maps to fewer points.
+"""The 478-point mesh as a shape: triangles, texture coordinates, canonical face, index lists, maps to fewer points.
 
-Vertices 0..467 are MediaPipe's canonical face mesh (Apache-2.0, `assets/canonical.npz`), 468..477 two irises of five points:
-centre, then four on the rim. Left and right are the subject's own: the left eye is on the picture's right.
+Vertices 0..467 are MediaPipe's canonical face mesh (Apache-2.0, `assets/canonical.npz`), 468..477 two irises of five
+points: centre, then four on the rim. Left and right are the subject's own: the left eye is on the picture's right.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TRIANGLES: Array = _asset["triangles"]
 UV: Array = _asset["uv"]
 """468 x 2 float64 in 0..1, v up."""
 MIRROR: Array = _asset["mirror"]
-"""478 indices: vertex `MIRROR[i]` lies opposite vertex i. A mesh flipped left to right is renamed by `points[MIRROR]`."""
+"""478 indices: `MIRROR[i]` lies opposite vertex i. A mesh flipped left to right is renamed by `points[MIRROR]`."""
 
 # fmt: off
 OVAL = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152,
@@ -56,5 +56,5 @@ def to_68(points: Array) -> Array:
 
 
 def five(points: Array) -> Array:
-    """Iris centres, nose tip and mouth corners (..., 5, D), in the picture from left to right, of meshes (..., 478, D)."""
+    """Iris centres, nose tip, mouth corners (..., 5, D), from the picture's left to right, of meshes (..., 478, D)."""
     return points[..., FIVE, :]

@@ -44,7 +44,7 @@ class Block(nn.Module):
 class MeshNet(nn.Module):
     """Crop in [-1, 1] to (points in the crop's pixels, z alike; presence as a logit)."""
 
-    def __init__(self, config: Config = Config()) -> None:  # noqa: B008  a frozen value
+    def __init__(self, config: Config = Config()) -> None:
         super().__init__()
         self.config = config
         layers: list[nn.Module] = [_conv(3, config.stem, stride=2)]
