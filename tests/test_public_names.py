@@ -21,8 +21,10 @@ WRITERS = ("mien.picture", "mien.video", "mien.provenance")
 
 def test_public_names() -> None:
     assert sorted(mien.__all__) == PUBLIC
-    for name in PUBLIC:
-        assert getattr(mien, name)
+    for module in ("mien.jobs", "mien.swap", "mien.analyse"):
+        importlib.import_module(module)
+    for name in ("swap", "analyse", "Job"):
+        assert callable(getattr(mien, name)), f"a module hides the public {name}"
     with pytest.raises(AttributeError):
         _ = mien.no_such_name
 
