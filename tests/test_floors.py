@@ -14,7 +14,8 @@ LADDER = (
     "faces losses",
     "data augment systems",
     "analyse swap train",
-    "evaluate jobs",
+    "clip evaluate",
+    "jobs",
     "demo doctor inspect",
     "cli",
 )
