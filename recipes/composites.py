@@ -19,8 +19,8 @@ import cv2
 import numpy as np
 from scipy.spatial import Delaunay
 
-from mien import geometry, picture, raster
-from mien.faces import find, topology
+from mien import geometry, picture, raster, weights
+from mien.faces import find, texture, topology
 from mien.faces.detect import default_detector
 from mien.faces.landmarks import default_landmarker
 
@@ -30,12 +30,11 @@ OUT = Path(__file__).parents[1] / "src" / "mien" / "assets" / "bank"
 
 @dataclass(frozen=True)
 class Config:
-    """people: K, how many go into one face; faces: how many are made; seed: which people meet."""
+    """people: K, how many go into one face; faces, smiling: how many are made, and how many of them smile."""
 
     people: int = 11
-    faces: int = 16
-    smiling: int = 4
-    seed: int = 7
+    faces: int = 18
+    smiling: int = 5
 
 
 def control_points(points: np.ndarray) -> np.ndarray:
@@ -71,7 +70,8 @@ def upright(rgb: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 def load(folder: Path, kind: str) -> list[tuple[np.ndarray, np.ndarray]]:
     """Every person's photo of one kind, upright, with its mesh."""
-    detector, landmarker = default_detector(), default_landmarker()
+    mirror = weights.mirror_from_environment()
+    detector, landmarker = default_detector(mirror=mirror), default_landmarker(mirror=mirror)
     people = []
     for path in sorted(folder.glob(f"*_{kind}.jpg")):
         rgb = picture.load(path).rgb()
@@ -89,18 +89,38 @@ def composite(people: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, 
     return np.rint(np.clip(crisp, 0, 1) * 255).astype(np.uint8), shape
 
 
+def groups(people: list[tuple[np.ndarray, np.ndarray]], count: int, size: int) -> list[np.ndarray]:
+    """`count` groups of `size` people who look alike, so that the averages differ: k-same by similarity.
+
+    Leaders are chosen farthest from one another (Gonzalez), each with the people nearest to them.
+    """
+    looks = np.array([cv2.resize(texture.unwrap(rgb, mesh), (16, 16), interpolation=cv2.INTER_AREA).ravel() / 255.0
+                      for rgb, mesh in people])  # fmt: skip
+    apart = np.linalg.norm(looks[:, None] - looks[None], axis=2)
+    found: list[np.ndarray] = []
+    leaders: list[int] = []
+    free = set(range(len(people)))
+    while len(found) < count:
+        reach = apart[:, leaders].min(axis=1) if leaders else -apart.sum(axis=1)
+        leader = max(free, key=lambda i: reach[i])
+        free.remove(leader)
+        leaders.append(leader)
+        group = np.argsort(apart[leader], kind="stable")[:size]
+        if all(len(np.intersect1d(group, other)) <= 0.7 * size for other in found):
+            found.append(group)
+    return found
+
+
 def main(photos: Path, config: Config) -> None:
     """Make the bank."""
     OUT.mkdir(parents=True, exist_ok=True)
-    random = np.random.default_rng(config.seed)
-    neutral, smiling = load(photos, "neutral"), load(photos, "smiling")
     meshes = []
-    for n in range(config.faces):
-        people = smiling if n >= config.faces - config.smiling else neutral
-        chosen = random.choice(len(people), config.people, replace=False)
-        rgb, shape = composite([people[i] for i in chosen])
-        meshes.append(shape.astype(np.float32))
-        cv2.imwrite(str(OUT / f"{n + 1:02d}.jpg"), rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
+    for kind, count in (("neutral", config.faces - config.smiling), ("smiling", config.smiling)):
+        people = load(photos, kind)
+        for chosen in groups(people, count, config.people):
+            rgb, shape = composite([people[i] for i in chosen])
+            meshes.append(shape.astype(np.float32))
+            cv2.imwrite(str(OUT / f"{len(meshes):02d}.jpg"), rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
     np.savez(OUT / "bank.npz", points=np.stack(meshes))
     write_card(config)
 
@@ -116,7 +136,9 @@ def write_card(config: Config) -> None:
         "licence": "CC-BY-4.0; attribution: DeBruine, L. & Jones, B. (2017), Face Research Lab London Set, "
         "doi:10.6084/m9.figshare.5047666, averaged and morphed",
         "data": f"Face Research Lab London Set; each face the average of {config.people} people",
-        "recipe": "recipes/composites.py",
+        "source": "recipes/composites.py",
+        "command": "python recipes/composites.py --photos LONDON_FOLDER",
+        "paper": "Newton, Sweeney and Malin, Preserving Privacy by De-Identifying Face Images, 2005 (k-same)",
         "figures": asdict(config),
     }
     (OUT.parent / "bank.card.json").write_text(json.dumps(card, indent=1) + "\n")

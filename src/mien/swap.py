@@ -18,7 +18,7 @@ from mien.compose import ComposeSettings, Look, colour, light
 from mien.faces import align, segment, texture, topology
 from mien.faces.segment import Memory
 from mien.systems import AbstractSystem
-from mien.types import Array, Crop, Face, Identity, Pixels, Region, Swapped
+from mien.types import Array, Face, Identity, Pixels, Region
 
 TURNED = 55.0, 75.0
 """Degrees of yaw from which a face fades back to the target's own, and where nothing of the swap is left."""
@@ -60,6 +60,18 @@ class Clock:
             self.counts[name] = self.counts.get(name, 0) + 1
 
 
+@dataclass(frozen=True)
+class _Placed:
+    """A system's answer in the frame: `rgb` float 0..1, `alpha` and `seen` H x W, `points` in the region's pixels."""
+
+    region: Region
+    target: Array
+    rgb: Array
+    alpha: Array
+    seen: Array
+    points: Array
+
+
 def render(
     pixels: Pixels, parts: Sequence[Part], settings: ComposeSettings, seed: int, clock: Clock | None = None
 ) -> tuple[Pixels, list[str | None]]:
@@ -69,31 +81,47 @@ def render(
     """
     clock = clock or Clock()
     reasons: list[str | None] = [None] * len(parts)
-    order = sorted(range(len(parts)), key=lambda i: texture.eye_distance(parts[i].face.points))
-    for i in order:
+    for i in sorted(range(len(parts)), key=lambda i: texture.eye_distance(parts[i].face.points)):
         part = parts[i]
-        fade = float(np.interp(abs(part.face.pose.yaw), TURNED, (1.0, 0.0)))
+        fade = np.float32(np.interp(abs(part.face.pose.yaw), TURNED, (1.0, 0.0)))
         if fade == 0:
             reasons[i] = "extreme pose"
             continue
-        with clock.stage("crop"):
-            crop = align.crop(pixels, part.face, part.system.target_spec)
-        with clock.stage(f"system"):
-            swapped = part.system.swap(part.who, [crop])[0]
-        with clock.stage("uncrop"):
-            region, rgb, alpha = align.uncrop(swapped, crop, pixels)
-        target = crop.rgb if crop.spec.template == align.NATIVE else pixels.rgb(region)
-        points = part.face.points - np.array([region.x, region.y, 0], np.float32)
-        with clock.stage("mask"):
-            seen = segment.seen(target, points, part.memory)
-        if seen.sum() < HIDDEN * max(_area(points), 1.0):
+        at = _place(pixels, part, clock)
+        if at.seen.sum() < HIDDEN * max(_area(at.points), 1.0):
             reasons[i] = "occluded"
             continue
         with clock.stage("compose"):
-            result, changed = _join(target, rgb, alpha * seen * np.float32(fade), points, part, settings, seed)
+            face, mapped = _light_and_colour(at, part, settings, seed)
+            look = part.look or compose.measure(at.target, mapped.apply(face), at.alpha * at.seen, settings, seed)
+            look = Look(mapped, look.detail, look.grain)
+            result, changed = compose.compose(at.target, face, at.alpha * at.seen * fade, settings, look, seed)
         with clock.stage("paste"):
-            pixels = pixels.paste(region, result, changed)
+            pixels = pixels.paste(at.region, result, changed)
     return pixels, reasons
+
+
+def measure(pixels: Pixels, part: Part, settings: ComposeSettings, seed: int) -> Look:
+    """Sharpness and grain for a whole track, measured on its best view."""
+    at = _place(pixels, part, Clock())
+    face, mapped = _light_and_colour(at, part, settings, seed)
+    return compose.measure(at.target, mapped.apply(face), at.alpha * at.seen, settings, seed)
+
+
+def _place(pixels: Pixels, part: Part, clock: Clock) -> _Placed:
+    """Crop, ask the system, bring the answer back, and see what of the face is not covered."""
+    with clock.stage("crop"):
+        crop = align.crop(pixels, part.face, part.system.target_spec)
+    with clock.stage("system"):
+        swapped = part.system.swap(part.who, [crop])[0]
+    with clock.stage("uncrop"):
+        region, rgb, alpha = align.uncrop(swapped, crop, pixels)
+        target = crop.rgb if crop.spec.template == align.NATIVE else pixels.rgb(region)
+    points = part.face.points - np.array([region.x, region.y, 0], np.float32)
+    with clock.stage("mask"):
+        seen = segment.seen(target, points, part.memory)
+    rgb = np.clip(rgb / np.float32(255), 0, 1) if rgb.dtype.kind == "f" else image.to_float(rgb)
+    return _Placed(region, target, rgb, alpha, seen, points)
 
 
 def _area(points: Array) -> float:
@@ -103,27 +131,22 @@ def _area(points: Array) -> float:
     return float(-turned[turned < 0].sum() / 2)
 
 
-def _join(
-    target: Array, rgb: Array, alpha: Array, points: Array, part: Part, settings: ComposeSettings, seed: int
-) -> tuple[Array, Array]:
-    """Light, colour and blend for one face, all from colours at the mesh's vertices."""
-    face = rgb.astype(np.float32) / 255 if rgb.dtype.kind == "f" else image.to_float(rgb)
-    wanted = part.colours if part.colours is not None else texture.vertex_colours(target, points)
-    if part.colours is None and target.dtype == np.uint16:
-        wanted = wanted / 257
+def _light_and_colour(at: _Placed, part: Part, settings: ComposeSettings, seed: int) -> tuple[Array, colour.ColourMap]:
+    """The face under the target's light, and the map to the target's colours; both from colours at the vertices."""
+    wanted = part.colours
+    if wanted is None:
+        wanted = texture.vertex_colours(at.target, at.points) / (257 if at.target.dtype == np.uint16 else 1)
     wanted = wanted.astype(np.float32) / 255
-    visible = texture.visibility(points)
-    own = texture.vertex_colours(face, points)
+    visible = texture.visibility(at.points)
+    face, own = at.rgb, texture.vertex_colours(at.rgb, at.points)
     if settings.light > 0:
-        ratio = _relight(own, wanted, points, visible, settings.light)
-        face = face * texture.spread(ratio, points, face.shape[1], face.shape[0])
-        own = own * ratio
+        gain = _relight(own, wanted, at.points, visible, settings.light)
+        face = np.clip(face * texture.spread(gain, at.points, face.shape[1], face.shape[0]), 0, 1)
+        own = np.clip(own * gain, 0, 1)
     skin = texture.skin_vertices()
     skin = skin[visible[skin] > 0.5]
     mapped = colour.fit(own[skin], wanted[skin], settings.colour, settings.strength, linear=settings.linear, seed=seed)
-    look = part.look or compose.measure(target, mapped.apply(np.clip(face, 0, 1)), alpha, settings, seed)
-    look = Look(mapped, look.detail, look.grain)
-    return compose.compose(target, np.clip(face, 0, 1), alpha, settings, look, seed)
+    return face, mapped
 
 
 def _relight(own: Array, wanted: Array, points: Array, visible: Array, strength: float) -> Array:

@@ -12,8 +12,8 @@ import json
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,8 @@ FETCH_TIMEOUT_S = 30
 class Card:
     """What a weight file is: name in the program, file name, sha256, size in bytes, licence, and what it learnt from.
 
-    source: the recipe that made it, or the repository it is from; url: a pinned address, where there is one.
+    source: the recipe that made it, or the repository it is from; url: a pinned address, where there is one;
+    command, figures: how the recipe was run, and what was measured.
     """
 
     name: str
@@ -45,6 +46,8 @@ class Card:
     paper: str = ""
     url: str = ""
     note: str = ""
+    command: str = ""
+    figures: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def shipped(self) -> bool:

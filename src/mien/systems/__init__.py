@@ -12,6 +12,7 @@ import importlib
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
 from mien.errors import SettingsError
@@ -43,15 +44,7 @@ def load(name: str, options: Mapping[str, Any] | None = None) -> AbstractSystem:
 
     Raises SettingsError, naming what exists, for an unknown system or option.
     """
-    if name in names():
-        module = importlib.import_module(f"{__name__}.{name}")
-    elif "." in name:
-        try:
-            module = importlib.import_module(name)
-        except ImportError as error:
-            raise SettingsError(f"cannot import system '{name}': {error}") from error
-    else:
-        raise SettingsError(f"no system '{name}'; choose one of {', '.join(names())}, or name an importable module")
+    module = _module(name)
     known = [field.name for field in dataclasses.fields(module.Config)]
     for option in options or {}:
         if option not in known:
@@ -63,5 +56,20 @@ def load(name: str, options: Mapping[str, Any] | None = None) -> AbstractSystem:
 
 def summary(name: str) -> str:
     """First line of the system's docstring."""
-    module = importlib.import_module(f"{__name__}.{name}" if name in names() else name)
-    return (module.__doc__ or "").strip().splitlines()[0]
+    return (_module(name).__doc__ or "").strip().splitlines()[0]
+
+
+def cards(name: str) -> tuple[str, ...]:
+    """Names of the weights that a system uses."""
+    return tuple(_module(name).CARDS)
+
+
+def _module(name: str) -> ModuleType:
+    if name in names():
+        return importlib.import_module(f"{__name__}.{name}")
+    if "." not in name:
+        raise SettingsError(f"no system '{name}'; choose one of {', '.join(names())}, or name an importable module")
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise SettingsError(f"cannot import system '{name}': {error}") from error

@@ -1,0 +1,203 @@
+"""The second pass over a clip: render it in chunks that survive a kill, then put it together with all its other streams."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from mien import swap, video
+from mien.chunks import Work
+from mien.compose import ComposeSettings, Look
+from mien.faces import align, steady
+from mien.faces.record import Record, Track
+from mien.picture import Picture
+from mien.systems import AbstractSystem
+from mien.types import Frame, Identity, Manifest
+from mien.video import EncodeSettings
+
+T = TypeVar("T")
+R = TypeVar("R")
+CHUNK = 240
+"""Frames a chunk holds at least: what a kill can cost."""
+WORKERS = 2
+AHEAD = 4
+LOW = 0.2
+"""Score of a mesh under which its frame is left alone."""
+
+
+@dataclass(frozen=True)
+class Casting:
+    """One track of a clip's record and the identity it takes."""
+
+    record: Record
+    track: Track
+    who: Identity
+
+
+@dataclass
+class Done:
+    """What came of a clip. skipped: (first frame, last frame, track, why)."""
+
+    frames: int
+    swapped: int = 0
+    skipped: list[tuple[int, int, str, str]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    clock: swap.Clock = field(default_factory=swap.Clock)
+
+
+@dataclass(frozen=True)
+class _Role:
+    """A casting with everything that is known of the whole track before the first pixel is touched."""
+
+    casting: Casting
+    anchors: steady.Anchors
+    look: Look
+
+
+def render_clip(
+    target: Path,
+    out: Path,
+    casting: Sequence[Casting],
+    system: AbstractSystem,
+    compose: ComposeSettings,
+    encode: EncodeSettings,
+    manifest: Manifest,
+    seed: int,
+    tell: Callable[[str, int, int], None],
+) -> Done:
+    """Swap a clip's cast. Chunks that an earlier, killed run of the same job finished are kept."""
+    info, index = video.probe(target), video.index(target)
+    ranges = video.chunk_ranges(index, CHUNK)
+    done = Done(len(index.pts))
+    roles = [_prepare(each, system, compose, seed) for each in casting]
+    work = Work(out.with_name(out.name + ".mien"), _key(manifest, out, encode))
+    for number, (start, stop) in enumerate(ranges):
+        tell("swap", start, done.frames)
+        note = work.note(number)
+        if note is None:
+            renderer = _Renderer(roles, system, compose, seed, done.clock)
+            frames = _counted(renderer.frames(target, start, stop), start, done.frames, tell)
+            last = index.last_duration if stop == done.frames else None
+            video.encode_chunk(work.piece(number), frames, info, encode, last)
+            note = {"swapped": renderer.swapped, "skipped": renderer.skipped}
+            work.finish(number, note)
+        done.swapped += note["swapped"]
+        done.skipped += [(int(a), int(b), str(track), str(why)) for a, b, track, why in note["skipped"]]
+    tell("swap", done.frames, done.frames)
+    with done.clock.stage("assemble"):
+        pieces = [work.piece(n) for n in range(len(ranges))]
+        done.warnings += video.assemble(out, target, pieces, info, encode, manifest)
+    done.skipped = _joined(done.skipped)
+    work.remove()
+    return done
+
+
+def _key(manifest: Manifest, out: Path, encode: EncodeSettings) -> str:
+    """A digest of everything that decides the bytes of this job's chunks."""
+    parts = manifest.to_json() + json.dumps([out.suffix, asdict(encode), CHUNK], sort_keys=True)
+    return hashlib.sha256(parts.encode()).hexdigest()
+
+
+def _prepare(casting: Casting, system: AbstractSystem, compose: ComposeSettings, seed: int) -> _Role:
+    """Smooth the track's anchors; measure its sharpness and grain once, on its best view."""
+    frames, raw = casting.record.anchors(casting.track)
+    anchors = steady.anchors(frames, raw, casting.record.cuts)
+    view = casting.track.view
+    face = align.face(view.points, 1.0)
+    part = swap.Part(face, casting.who, system, memory=casting.track.memory)
+    return _Role(casting, anchors, swap.measure(Picture(view.rgb), part, compose, seed))
+
+
+@dataclass
+class _Renderer:
+    """Renders the frames of one chunk; counts what was swapped and notes what was not."""
+
+    roles: Sequence[_Role]
+    system: AbstractSystem
+    compose: ComposeSettings
+    seed: int
+    clock: swap.Clock
+    swapped: int = 0
+    skipped: list[tuple[int, int, str, str]] = field(default_factory=list)
+
+    def frames(self, target: Path, start: int, stop: int) -> Iterator[Frame]:
+        """The rendered frames start .. stop - 1, in order; a few are worked on at once."""
+        parts = [(role.casting.track.name, self._parts(role, start, stop)) for role in self.roles]
+
+        def work(frame: Frame) -> tuple[Frame, list[tuple[str, str | None]]]:
+            here = [(name, rows.get(frame.index)) for name, rows in parts]
+            cast = [(name, part) for name, part in here if isinstance(part, swap.Part)]
+            pixels, reasons = swap.render(
+                frame.pixels, [p for _, p in cast], self.compose, self.seed + frame.index, self.clock
+            )
+            told = [(name, part if isinstance(part, str) else "no face") for name, part in here
+                    if not isinstance(part, swap.Part)]  # fmt: skip
+            return replace(frame, pixels=pixels), told + [(n, r) for (n, _), r in zip(cast, reasons, strict=True)]
+
+        for frame, told in ordered(work, video.read(target, start, stop)):
+            self.swapped += sum(why is None for _, why in told)
+            self.skipped += [(frame.index, frame.index, name, why) for name, why in told if why is not None]
+            yield frame
+        self.skipped = _joined(self.skipped)
+
+    def _parts(self, role: _Role, start: int, stop: int) -> Mapping[int, swap.Part | str]:
+        """Frame -> what to draw there, or why not. Rows a little beyond the chunk feed the filters in time."""
+        reach = max(steady.REACH, steady.FADE)
+        rows = role.casting.record.rows(role.casting.track, start - reach, stop + reach)
+        if not len(rows.frame):
+            return {}
+        first = int(np.searchsorted(role.anchors.frames, rows.frame[0]))
+        meshes = steady.meshes(role.anchors, first, rows.points)
+        colours = steady.colours(role.anchors, first, rows.colours, rows.measured)
+        found: dict[int, swap.Part | str] = {}
+        for i, frame in enumerate(rows.frame.tolist()):
+            face = align.face(meshes[i], float(rows.score[i]))
+            part = swap.Part(
+                face, role.casting.who, self.system, colours[i], role.casting.track.memory, role.look
+            )
+            found[frame] = part if face.score >= LOW else "low score"
+        return found
+
+
+def ordered(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """`map` on WORKERS threads with at most AHEAD items in flight, results in order."""
+    with ThreadPoolExecutor(WORKERS) as pool:
+        waiting: deque[Future[R]] = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) >= AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _counted(
+    frames: Iterator[Frame], start: int, total: int, tell: Callable[[str, int, int], None]
+) -> Iterator[Frame]:
+    for count, frame in enumerate(frames, start):
+        yield frame
+        tell("swap", count + 1, total)
+
+
+def _joined(skipped: Sequence[tuple[int, int, str, str]]) -> list[tuple[int, int, str, str]]:
+    """Runs of frames with the same track and reason as one row each."""
+    runs: dict[tuple[str, str], list[list[int]]] = {}
+    for first, last, track, why in sorted(skipped):
+        stretches = runs.setdefault((track, why), [])
+        if stretches and first <= stretches[-1][1] + 1:
+            stretches[-1][1] = max(last, stretches[-1][1])
+        else:
+            stretches.append([first, last])
+    return sorted((a, b, track, why) for (track, why), found in runs.items() for a, b in found)

@@ -1,0 +1,280 @@
+"""A job: who becomes whom in which file, run from start to end. The command line and Python build the same `Job`."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mien import analyse, faces, picture, provenance, swap, systems, video, weights
+from mien.clip import Casting, render_clip
+from mien.compose import ComposeSettings
+from mien.errors import InputError, NoFaceError, OutputError, SettingsError
+from mien.faces import align
+from mien.systems import AbstractSystem
+from mien.types import Consent, Face, Identity, Manifest
+from mien.video import EncodeSettings
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a job. `skipped` lists (first frame, last frame, track, why); stages: name, seconds, count."""
+
+    out: Path
+    manifest: Path
+    frames: int
+    swapped: int
+    skipped: Sequence[tuple[int, int, str, str]] = ()
+    warnings: Sequence[str] = ()
+    stages: Sequence[tuple[str, float, int]] = ()
+
+    def summary(self) -> str:
+        """One line for a person."""
+        left = f"; not swapped in {len(self.skipped)} stretches, see {self.manifest.name}" if self.skipped else ""
+        return f"{self.out}: {self.swapped} faces swapped in {self.frames} frames{left}"
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that decides a result. `source` goes to the largest track; `cast` names tracks; `everyone` hides all.
+
+    With none of the three nobody is swapped, and the clip is only encoded anew. compose, encode, analyse: values for
+    `ComposeSettings`, `EncodeSettings` and `analyse.Settings`; analysis: a file of `mien analyse` to use.
+    """
+
+    target: Path
+    out: Path
+    source: tuple[Path, ...] = ()
+    cast: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+    everyone: bool = False
+    system: str = "warp"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    compose: Mapping[str, Any] = field(default_factory=dict)
+    encode: Mapping[str, Any] = field(default_factory=dict)
+    analyse: Mapping[str, Any] = field(default_factory=dict)
+    analysis: Path | None = None
+    seed: int = 0
+    consent: Consent = Consent()
+    overwrite: bool = False
+
+    def run(self, progress: Progress | None = None) -> Result:
+        """Do it. A killed video job that is run again goes on from its last finished chunk. Raises MienError."""
+        self._check()
+        tell = progress or (lambda stage, done, total: None)
+        if video.is_video(self.target):
+            return self._video(tell)
+        return self._picture(tell)
+
+    def describe(self) -> str:
+        """The resolved settings and inputs as YAML, for --dry-run."""
+        self._check()
+        return yaml.safe_dump(dataclasses.asdict(self.manifest()), sort_keys=False, allow_unicode=True).rstrip()
+
+    def manifest(self) -> Manifest:
+        """What the output will say of itself: it holds no path and no time, so the same job gives the same bytes."""
+        photos = {f"{name}/{i}": path for name, paths in self._photos().items() for i, path in enumerate(paths)}
+        inputs = {"target": _digest(self.target)} | {name: _digest(path) for name, path in photos.items()}
+        settings = {
+            "system": self.system,
+            "options": dict(self.options),
+            "compose": dataclasses.asdict(ComposeSettings(**self.compose)),
+            "encode": dataclasses.asdict(EncodeSettings(**self.encode)),
+            "analyse": dataclasses.asdict(analyse.Settings(**self.analyse)),
+            "seed": self.seed,
+        }
+        action = "anonymise" if self.everyone else "swap"
+        names = set(systems.cards(self.system)) | set(analyse.Settings(**self.analyse).weights())
+        used = {name: weights.cards()[name].sha256 for name in sorted(names)}
+        return Manifest(action, inputs, used, settings, provenance.versions(), self.consent)
+
+    def _check(self) -> None:
+        """Refuse what can be known before any work."""
+        if not self.target.exists():
+            raise InputError(f"{self.target} does not exist: give the picture or video to work on")
+        if self.out.resolve() == self.target.resolve():
+            raise OutputError(f"{self.out} is the input itself: choose another name with -o")
+        if self.out.exists() and not self.overwrite:
+            raise OutputError(f"{self.out} exists: choose another name with -o, or pass --overwrite")
+        if not self.out.absolute().parent.is_dir():
+            raise OutputError(f"the folder {self.out.absolute().parent} does not exist: make it first")
+        for path in [p for paths in (self.source, *self.cast.values()) for p in paths]:
+            if not path.exists():
+                raise InputError(f"{path} does not exist: give a photo, or a folder of photos, of the source person")
+
+    def _photos(self) -> dict[str, list[Path]]:
+        """The photos of each person, folders opened. '' is whoever gets the largest track."""
+        people = dict(self.cast) | ({"": self.source} if self.source else {})
+        return {name: [photo for path in paths for photo in _photos_at(path)] for name, paths in people.items()}
+
+    def _identities(self, system: AbstractSystem, finder: analyse.Finder) -> tuple[dict[str, Identity], list[str]]:
+        """Enroll every person of the cast. Photos without a face are named in the warnings; none left is an error."""
+        known, warnings = {}, []
+        for name, photos in self._photos().items():
+            crops = []
+            for photo in photos:
+                pixels = picture.load(photo)
+                found = finder.find(pixels)
+                if found:
+                    crops.append(align.crop(pixels, found[0], system.source_spec))
+                else:
+                    warnings.append(f"no face found in {photo}")
+            if not crops:
+                raise NoFaceError(f"no face found in {photos[0]}: give a photo in which the face is seen from the front")
+            known[name] = system.enroll(crops)
+        return known, warnings
+
+    def _picture(self, tell: Progress) -> Result:
+        """Swap one picture."""
+        if not picture.is_picture_name(self.out):
+            raise OutputError(f"{self.out.name} is no picture format: use one of {', '.join(sorted(picture.FORMATS))}")
+        pixels = picture.load(self.target)
+        settings = ComposeSettings(**self.compose)
+        system = systems.load(self.system, self.options)
+        finder = analyse.Settings(**self.analyse).finder()
+        manifest = self.manifest()
+        known, warnings = self._identities(system, finder)
+        found = finder.find(pixels)
+        if not found and (known or self.everyone):
+            raise NoFaceError(f"no face found in {self.target}: nothing to swap")
+        who = {f"T{i + 1}": face for i, face in enumerate(found)}
+        parts = []
+        for name, face in _assign(known, list(who), self.everyone):
+            target = who[name]
+            identity = known[face] if face is not None else self._hidden(system, pixels, target)
+            parts.append((name, swap.Part(target, identity, system)))
+        clock = swap.Clock()
+        result, reasons = swap.render(pixels, [part for _, part in parts], settings, self.seed, clock)
+        assert isinstance(result, picture.Picture)
+        picture.save(self.out, result, manifest, quality=_jpeg_quality(self.encode))
+        skipped = [(0, 0, name, why) for (name, _), why in zip(parts, reasons, strict=True) if why]
+        sidecar = provenance.write_sidecar(self.out, manifest, {"not_swapped": skipped, "warnings": warnings})
+        tell("swap", 1, 1)
+        swapped = sum(why is None for why in reasons)
+        return Result(self.out, sidecar, 1, swapped, skipped, warnings, _stages(clock))
+
+    @staticmethod
+    def _hidden(system: AbstractSystem, pixels: picture.Picture, face: Face) -> Identity:
+        return system.enroll([align.crop(pixels, face, system.source_spec)])
+
+    def _video(self, tell: Progress) -> Result:
+        """Analyse if needed, then render in chunks."""
+        system = systems.load(self.system, self.options)
+        finder = analyse.Settings(**self.analyse).finder()
+        manifest = self.manifest()
+        known, warnings = self._identities(system, finder)
+        casting: list[Casting] = []
+        if known or self.everyone:
+            record = self._record(tell)
+            tracks = {track.name: track for track in record.tracks}
+            if not tracks:
+                raise NoFaceError(f"no face found in {self.target}: nothing to swap")
+            for name, person in _assign(known, list(tracks), self.everyone):
+                identity = known[person] if person is not None else system.enroll([tracks[name].view])
+                casting.append(Casting(record, tracks[name], identity))
+        done = render_clip(
+            self.target, self.out, casting, system, ComposeSettings(**self.compose), EncodeSettings(**self.encode),
+            manifest, self.seed, tell,
+        )  # fmt: skip
+        notes = [*warnings, *done.warnings]
+        sidecar = provenance.write_sidecar(self.out, manifest, {"not_swapped": done.skipped, "warnings": notes})
+        return Result(self.out, sidecar, done.frames, done.swapped, done.skipped, notes, _stages(done.clock))
+
+    def _record(self, tell: Progress) -> analyse.Record:
+        """The analysis: the file named, one kept beside target or output that fits, or a new one beside the output."""
+        settings = analyse.Settings(**self.analyse)
+        if self.analysis is not None:
+            return analyse.read(self.analysis, self.target)
+        for path in (analyse.beside(self.target), analyse.beside(self.out)):
+            if analyse.fits(path, self.target, settings):
+                return analyse.read(path, self.target)
+        return analyse.run(self.target, analyse.beside(self.out), settings, tell)
+
+
+def _assign(known: Mapping[str, Identity], names: Sequence[str], everyone: bool) -> list[tuple[str, str | None]]:
+    """(track, person of the cast, or None to hide it). Raises InputError for a track that isn't there."""
+    if everyone:
+        return [(name, None) for name in names]
+    pairs = []
+    for person in known:
+        if person and person not in names:
+            raise InputError(f"no {person} in this target; there are: {', '.join(names)} (see `mien analyse`)")
+        pairs.append((person or names[0], person))
+    return [(name, person) for name, person in pairs]
+
+
+def _photos_at(path: Path) -> list[Path]:
+    """A photo, or the photos of a folder in the order of their names."""
+    if not path.is_dir():
+        return [path]
+    photos = sorted(p for p in path.iterdir() if p.is_file() and picture.is_picture_name(p))
+    if not photos:
+        raise InputError(f"{path} holds no photo: put jpeg, png, webp, tiff, bmp or avif files of the person there")
+    return photos
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 of a file, or of a folder of numbered pictures."""
+    if not path.is_dir():
+        return provenance.sha256(path)
+    parts = [f"{p.name}:{provenance.sha256(p)}" for p in sorted(path.iterdir()) if p.is_file()]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _jpeg_quality(encode: Mapping[str, Any]) -> int:
+    """The video encoder's scale serves pictures too: crf 18 is JPEG quality 95, each step 1.5 less."""
+    return int(max(10, min(100, 95 - 1.5 * (encode.get("quality", 18) - 18))))
+
+
+def _stages(clock: swap.Clock) -> list[tuple[str, float, int]]:
+    return [(name, seconds, clock.counts[name]) for name, seconds in clock.seconds.items()]
+
+
+def read_cast(values: Sequence[str]) -> dict[str, tuple[Path, ...]]:
+    """`T1=anna.jpg` pairs, YAML files of such pairs (paths relative to the file), or 'none'. Raises SettingsError."""
+    cast: dict[str, tuple[Path, ...]] = {}
+    for value in values:
+        name, equals, path = value.partition("=")
+        if value == "none":
+            continue
+        if equals:
+            cast[name] = (Path(path),)
+        elif Path(value).suffix in (".yaml", ".yml"):
+            cast |= _cast_file(Path(value))
+        else:
+            raise SettingsError(f"--cast wants T1=photo.jpg, a YAML file or 'none', not '{value}'")
+    return cast
+
+
+def _cast_file(path: Path) -> dict[str, tuple[Path, ...]]:
+    try:
+        pairs = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{path} cannot be read as a cast list: it wants lines like 'T1: anna.jpg'") from error
+    if not isinstance(pairs, dict):
+        raise InputError(f"{path} is not a cast list: it wants lines like 'T1: anna.jpg'")
+    many = {str(k): v if isinstance(v, list) else [v] for k, v in pairs.items()}
+    return {name: tuple(path.parent / str(p) for p in paths) for name, paths in many.items()}
+
+
+def read_consent(value: str | None) -> Consent:
+    """Words, or a file that holds them."""
+    if value is None:
+        return Consent()
+    path = Path(value)
+    try:
+        return Consent(path.stem, path.read_text(encoding="utf-8").strip()) if path.is_file() else Consent(None, value)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: the consent file must be plain text") from error
+
+
+def swap_file(source: Path | str, target: Path | str, out: Path | str, **settings: Any) -> Result:
+    """`mien.swap`: the face of `source` (photo or folder) into `target`, written to `out`. See `Job` for the settings."""
+    return Job(target=Path(target), out=Path(out), source=(Path(source),), **settings).run()
+
