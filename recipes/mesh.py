@@ -51,7 +51,7 @@ class Config:
     part_weights: dict[str, float] = field(
         default_factory=lambda: {"eyes": 3.0, "irises": 8.0, "lips": 2.0, "brows": 1.5}
     )
-    threads: int = 2
+    threads: int = 1
 
 
 def main(config: Config, shared: Path, folder: Path) -> None:

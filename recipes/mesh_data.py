@@ -1,8 +1,8 @@
 """What the mesh network learns from: faces cut once by the teacher, then spoilt anew for every sample.
 
-`prepare` finds every face of the photos and clips, lets the teacher (FaceLandmarker) mark it on a clean upright crop, and
-keeps a wider crop with its mesh; each face is kept again with its head turned, rendered from its own mesh, whose points
-are then known exactly. `Samples` makes batch k as a function of (seed, k) alone, so a run resumes where it was.
+`prepare` finds every face of the photos and clips, lets the teacher (FaceLandmarker) mark it on a clean upright crop,
+and keeps a wider crop with its mesh; each face is kept again with its head turned, rendered from its own mesh, whose
+points are then known exactly. `Samples` makes batch k from (seed, k) alone, so that a run resumes where it was.
 """
 
 from __future__ import annotations
