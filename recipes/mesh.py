@@ -165,6 +165,7 @@ def save(folder: Path, step: int, net: nn.Module, average: nn.Module, optimizer:
         old.unlink()
 
 
+@torch.no_grad()
 def load(folder: Path, net: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> int:
     """Take up the last checkpoint; returns its step, 0 where there is none."""
     found = sorted(folder.glob("state-*.safetensors"))
@@ -175,8 +176,11 @@ def load(folder: Path, net: nn.Module, average: nn.Module, optimizer: torch.opti
     net.load_state_dict(under("net."))
     average.load_state_dict(under("average."))
     state = optimizer.state_dict()
+    parameters = list(net.parameters())
     for key, value in under("optimizer.").items():
         i, name = key.split(".")
+        if value.ndim:  # the fused step walks through memory: moments must lie as their parameter does
+            value = torch.empty_like(parameters[int(i)]).copy_(value)
         state["state"].setdefault(int(i), {})[name] = value
     optimizer.load_state_dict(state)
     return int(found[-1].stem.split("-")[1])
