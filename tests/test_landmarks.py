@@ -174,7 +174,7 @@ def test_the_network_has_the_size_it_promises() -> None:
 
 def test_the_torch_network_has_its_shapes_and_a_basis_of_meshes() -> None:
     net = MeshNet().eval()
-    face = FakeLandmarker().landmarks(np.zeros((9, 9, 3), np.uint8), [Roi(63.5, 63.5, 128, a) for a in range(-9, 10)])[
+    face = FakeLandmarker().landmarks(np.zeros((9, 9, 3), np.uint8), [Roi(63.5, 63.5, 128, a) for a in range(-60, 61)])[
         0
     ]
     net.set_basis(face)
