@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import io
 import shutil
@@ -16,7 +17,7 @@ import numpy as np
 
 from mien import provenance
 from mien.errors import InputError, OutputError
-from mien.types import Manifest
+from mien.types import Array, Manifest
 from mien.video import gif, pictures
 from mien.video.encode import CONTAINERS, SHIFT, EncodeSettings, is_pictures, settings_for, writing
 from mien.video.info import VideoInfo, opened
@@ -117,7 +118,7 @@ def _picture_packets(chunks: Sequence[Path], picture: Any, info: VideoInfo) -> I
     durations = np.append(np.diff(shown), _last_duration(chunks) or usual)
     position = 0
     for chunk, moments in zip(chunks, decoding_order, strict=True):
-        with av.open(str(chunk)) as container:
+        with _reader(chunk) as container:
             packets = (packet for packet in container.demux(video=0) if packet.size)
             for packet, pts in zip(packets, moments.tolist(), strict=True):
                 before = position - depth
@@ -130,16 +131,25 @@ def _picture_packets(chunks: Sequence[Path], picture: Any, info: VideoInfo) -> I
                 position += 1
 
 
-def _moments(chunk: Path, info: VideoInfo) -> np.ndarray:  # type: ignore[type-arg]
+def _moments(chunk: Path, info: VideoInfo) -> Array:
     """The pts of a chunk's packets in decoding order, in the clip's time base."""
-    with av.open(str(chunk)) as container:
-        scale = container.streams.video[0].time_base / info.time_base
+    with _reader(chunk) as container:
+        scale = _scale(container, info)
         found = [packet.pts * scale for packet in container.demux(video=0) if packet.size]
     assert all(moment.denominator == 1 for moment in found), "a chunk keeps the clip's time base"
     return np.array([int(moment) - SHIFT for moment in found], np.int64)
 
 
-def _reorder_depth(moments: np.ndarray) -> int:  # type: ignore[type-arg]
+def _reader(chunk: Path) -> Any:
+    return av.open(str(chunk))
+
+
+def _scale(chunk: Any, info: VideoInfo) -> Fraction:
+    """The chunk's clock in the clip's: its container may make it finer."""
+    return chunk.streams.video[0].time_base / info.time_base
+
+
+def _reorder_depth(moments: Array) -> int:
     """By how many frames decoding must run ahead so that no packet is decoded after it is shown."""
     rank = np.searchsorted(np.sort(moments), moments)
     return int(max(0, (np.arange(len(moments)) - rank).max()))
@@ -189,10 +199,8 @@ def _takes(form: str, stream: Any) -> bool:
     except (av.FFmpegError, ValueError):
         return False
     finally:
-        try:
+        with contextlib.suppress(av.FFmpegError):
             trial.close()
-        except av.FFmpegError:
-            pass
 
 
 def _codec_name(stream: Any) -> str:
@@ -231,8 +239,8 @@ def _metadata(source: dict[str, str], form: str, manifest: Manifest) -> dict[str
 def _decoded(chunks: Sequence[Path], info: VideoInfo) -> Iterator[tuple[int, Planar]]:
     """All frames of the chunks: (pts in the clip's time base, planes)."""
     for chunk in chunks:
-        with av.open(str(chunk)) as container:
-            scale = container.streams.video[0].time_base / info.time_base
+        with _reader(chunk) as container:
+            scale = _scale(container, info)
             for frame in container.decode(video=0):
                 yield int(frame.pts * scale) - SHIFT, from_decoder(frame, (2, 2, 2, int(frame.color_range)))
 

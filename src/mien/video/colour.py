@@ -45,7 +45,7 @@ class Coding:
     depth: int
 
     def to_rgb(self) -> Array:
-        """Eight float32: luma offset and scale, chroma offset, then Cr->R, Cb->G, Cr->G, Cb->B, all for the RGB scale."""
+        """Eight float32: luma offset and scale, chroma offset, Cr->R, Cb->G, Cr->G, Cb->B on the RGB scale, its top."""
         red, blue = LUMA_WEIGHTS[self.matrix]
         green = 1 - red - blue
         black, luma, middle, chroma = self._quantisation()
@@ -66,7 +66,7 @@ class Coding:
         )
 
     def from_rgb(self) -> Array:
-        """Twelve float32: luma offset, its weights of R, G, B, chroma offset, Cb's weights, Cr's weights, largest code."""
+        """Twelve float32: luma offset, its weights of R, G, B, chroma offset, Cb's and Cr's weights, largest code."""
         red, blue = LUMA_WEIGHTS[self.matrix]
         green = 1 - red - blue
         black, luma, middle, chroma = self._quantisation()

@@ -14,8 +14,6 @@ from mien.types import Manifest
 from mien.video.info import VideoInfo
 from mien.video.planar import Planar, to_frame
 
-TRAILER = b"\x3b"
-
 
 def write(
     path: Path,
@@ -61,11 +59,10 @@ def _palettes(frame: av.VideoFrame) -> av.filter.Graph:
 
 
 def _add_comment(path: Path, text: str) -> None:
-    """Put a comment extension (GIF89a, section 24) before the trailer: blocks of up to 255 bytes."""
+    """Put a comment extension (GIF89a, section 24) after the header and its palette: blocks of up to 255 bytes."""
     data = text.encode()
     blocks = b"".join(bytes([len(part)]) + part for part in (data[i : i + 255] for i in range(0, len(data), 255)))
-    with path.open("rb+") as file:
-        file.seek(-1, 2)
-        assert file.read(1) == TRAILER
-        file.seek(-1, 2)
-        file.write(b"\x21\xfe" + blocks + b"\0" + TRAILER)
+    content = path.read_bytes()
+    palette = 3 << ((content[10] & 7) + 1) if content[10] & 0x80 else 0
+    start = 13 + palette
+    path.write_bytes(content[:start] + b"\x21\xfe" + blocks + b"\0" + content[start:])

@@ -22,30 +22,11 @@ from mien.errors import InputError
 from mien.video import pictures
 
 VIDEO_SUFFIXES = frozenset(
-    [
-        ".mp4",
-        ".m4v",
-        ".mov",
-        ".mkv",
-        ".webm",
-        ".gif",
-        ".avi",
-        ".ts",
-        ".m2ts",
-        ".mts",
-        ".mpg",
-        ".mpeg",
-        ".wmv",
-        ".flv",
-        ".3gp",
-        ".ogv",
-        ".mxf",
-        ".nut",
-        ".y4m",
-    ]
+    f".{name}"
+    for name in "mp4 m4v mov mkv webm gif avi ts m2ts mts mpg mpeg wmv flv 3gp ogv mxf nut y4m".split()  # noqa: SIM905
 )
 STILL_SUFFIXES = frozenset(
-    [".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".avif", ".heic", ".heif", ".jxl"]
+    (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".avif", ".heic", ".heif", ".jxl")
 )
 STILL_CODECS = frozenset(["mjpeg", "png", "webp", "tiff", "bmp"])
 
@@ -270,7 +251,7 @@ def _tagged_duration(stream: Any) -> Fraction | None:
 
 
 def _last_duration(stream: Any, pts: npt.NDArray[np.int64], of_packet: int) -> int:
-    """How long the last frame stays: the stream's end where the file states it, else the packet's own, else the usual."""
+    """How long the last frame stays: to the end that the file states, else as its packet says, else as usual."""
     steps = np.diff(pts)
     usual = int(np.median(steps)) if len(steps) else max(1, round(1 / (stream.time_base * (stream.average_rate or 25))))
     end = None
@@ -283,7 +264,7 @@ def _last_duration(stream: Any, pts: npt.NDArray[np.int64], of_packet: int) -> i
     return of_packet or usual
 
 
-def _side_data(frame: av.VideoFrame, name: str) -> bytes | None:
+def _side_data(frame: Any, name: str) -> bytes | None:
     for item in frame.side_data:
         if item.type.name == name:
             return bytes(item)
@@ -291,7 +272,7 @@ def _side_data(frame: av.VideoFrame, name: str) -> bytes | None:
 
 
 def _mastering(frame: av.VideoFrame) -> tuple[int, ...] | None:
-    """AVMasteringDisplayMetadata: 3 x 2 primaries, white point, lowest and highest luminance as rationals, two flags."""
+    """AVMasteringDisplayMetadata: primaries, white point, lowest and highest luminance as rationals, two flags."""
     data = _side_data(frame, "MASTERING_DISPLAY_METADATA")
     if data is None:
         return None

@@ -28,7 +28,7 @@ def is_pattern(path: Path) -> bool:
 
 
 def is_sequence(path: Path) -> bool:
-    """Whether numbered pictures are there: a pattern, or a folder with at least one picture with a number in its name."""
+    """Whether this is a pattern, or a folder with at least one picture with a number in its name."""
     if is_pattern(path):
         return True
     return path.is_dir() and bool(_numbered(path))

@@ -196,8 +196,7 @@ def _canonical(frame: av.VideoFrame) -> str:
     if name.startswith(("gray", "ya", "mono")) or len(source.components) < 3:
         return f"gray{suffix}"
     if name.startswith("yuv") and name[3:6] in SUBSAMPLING and name[6:7] == "p":
-        if name[3:6] in ("420", "422", "440", "444") and not any(part.is_alpha for part in source.components):
-            return f"yuv{name[3:6]}p{suffix}"
+        return f"yuv{name[3:6]}p{suffix}"
     across, down = (
         frame.width / max(source.chroma_width(frame.width), 1),
         frame.height / source.chroma_height(frame.height),
