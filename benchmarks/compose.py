@@ -19,7 +19,7 @@ import numpy as np
 import skimage.data
 
 from mien import geometry
-from mien.compose import ComposeSettings, Look, blend, colour, compose, masks, measure
+from mien.compose import ComposeSettings, blend, colour, compose, masks, measure
 from mien.types import Array
 
 FEATURES = slice(0, 109)
@@ -86,17 +86,19 @@ def table(target: Array, source: Array, mask: Array) -> None:
     face = [crop(x, mask, 12) for x in (target, source, mask)]
     for side in (300, 100):
         t, s, m = (np.ascontiguousarray(cv2.resize(x, (side, side), interpolation=cv2.INTER_AREA)) for x in face)
-        look: Look = measure(t, s, m, ComposeSettings())
         print(f"{side} x {side}, mask covers {m.mean():.0%}")
         for name in blend.METHODS:
-            settings = ComposeSettings(blend=name)
-            print(f"  compose, blend {name:14s} {best_ms(lambda c=settings, k=look: compose(t, s, m, c, k)):6.2f} ms")
+            line(f"blend {name}", t, s, m, ComposeSettings(blend=name))
         for name in colour.METHODS:
-            settings = ComposeSettings(colour=name)
-            look = measure(t, s, m, settings)
-            cost = best_ms(lambda c=settings: measure(t, s, m, c), 5)
-            run = best_ms(lambda c=settings, k=look: compose(t, s, m, c, k))
-            print(f"  compose, colour {name:13s} {run:6.2f} ms   measure {cost:6.2f} ms")
+            line(f"colour {name}", t, s, m, ComposeSettings(colour=name))
+
+
+def line(name: str, target: Array, source: Array, mask: Array, settings: ComposeSettings) -> None:
+    """Print what one choice costs a frame, and once a track."""
+    look = measure(target, source, mask, settings)
+    frame = best_ms(lambda: compose(target, source, mask, settings, look))
+    track = best_ms(lambda: measure(target, source, mask, settings), 5)
+    print(f"  {name:22s} compose {frame:6.2f} ms   measure {track:6.2f} ms")
 
 
 def main() -> None:

@@ -6,7 +6,8 @@ target's own encoding and float32 masks; the modules hold the choices, `ComposeS
 
 Light is a property of the mesh, so a system multiplies it in per vertex (`light.quotient`) when it renders;
 `ComposeSettings.light` is the strength that it reads. All that should not flicker is measured apart from the
-frames: `measure` gives a `Look`, looks of a few frames are smoothed or interpolated (`Look.lerp`), and `compose` applies one.
+frames: `measure` gives a `Look`, looks of a few frames are smoothed or interpolated (`Look.lerp`), and `compose`
+applies one.
 """
 
 from __future__ import annotations
@@ -85,9 +86,14 @@ def measure(target: Array, source: Array, mask: Array, settings: ComposeSettings
     if not inside.any():
         return Look()
     target, source = as_float(target), as_float(source)
-    t, s = target[inside], source[inside]
-    step = max(1, len(s) // SAMPLES)
-    mapped = colour.fit(s[::step], t[::step], settings.colour, settings.strength, linear=settings.linear, seed=seed)
+    mapped = colour.fit(
+        skin(source[inside]),
+        skin(target[inside]),
+        settings.colour,
+        settings.strength,
+        linear=settings.linear,
+        seed=seed,
+    )
     if not (settings.sharpness or settings.grain):
         return Look(mapped)
     source = mapped.apply(source)
@@ -100,6 +106,13 @@ def measure(target: Array, source: Array, mask: Array, settings: ComposeSettings
             source = post.match_sharpness(source, *detail)
         grain = np.sqrt(np.maximum(post.measure_grain(target, mask) ** 2 - post.measure_grain(source, mask) ** 2, 0))
     return Look(mapped, detail, grain)
+
+
+def skin(samples: Array) -> Array:
+    """At most about SAMPLES of N x 3 face colours: those of skin, without lips, brows, eyes and what covers a face."""
+    samples = samples[:: max(1, len(samples) // SAMPLES)]
+    likely = masks.fit_skin(samples).probability(samples[:, None])[:, 0] > 0.5
+    return samples[likely] if likely.sum() >= colour.ENOUGH else samples
 
 
 def compose(

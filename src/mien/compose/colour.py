@@ -174,10 +174,11 @@ def _thin(samples: Array, count: int, rng: np.random.Generator) -> Array:
 
 
 def sot(source: Array, target: Array, seed: int) -> ColourMap:
-    """Sliced optimal transport: samples flow along random directions to the target's distribution, 20 x 8 directions."""
+    """Sliced optimal transport: samples flow along random directions to the target's distribution."""
     rng = np.random.default_rng(seed)
     base = mkl(source, target, seed)
-    source, target = _thin(source, 1500, rng), _thin(target, 1500, rng)
+    assert base.affine is not None
+    source, target = _thin(source, 1000, rng), _thin(target, 1000, rng)
     moved = source @ base.affine[:, :3].T + base.affine[:, 3]
     for _ in range(20):
         directions = rng.standard_normal((8, 3))
@@ -191,7 +192,7 @@ def idt(source: Array, target: Array, seed: int) -> ColourMap:
     """Iterative distribution transfer (Pitié et al. 2007): all three axes of 20 random rotations in turn."""
     rng = np.random.default_rng(seed)
     base = mkl(source, target, seed)
-    source, target = _thin(source, 1500, rng), _thin(target, 1500, rng)
+    source, target = _thin(source, 1000, rng), _thin(target, 1000, rng)
     moved = source.copy()
     for _ in range(20):
         rotation = np.linalg.qr(rng.standard_normal((3, 3)))[0]

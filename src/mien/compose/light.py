@@ -43,19 +43,14 @@ def fit(rgb: Array, normals: Array, weights: Array | None = None, ridge: float =
     h = basis(normals)
     rgb = np.asarray(rgb, np.float64)
     w = np.ones(len(h)) if weights is None else np.asarray(weights, np.float64)
-    penalty = np.diag(ridge * max(w.sum(), 1e-9) * _PENALTY)
-    # The tiny multiple of 1 keeps the matrix regular when every weight is 0.
-    floor = np.eye(9) * 1e-9
+    # The small constant keeps the matrix regular when every weight is 0.
+    penalty = np.diag(ridge * w.sum() * _PENALTY + 1e-9)
+    coefficients = np.zeros((3, 9))
     each = np.repeat(w[:, None], 3, axis=1)
     for _ in range(3):
-        coefficients = np.stack(
-            [
-                np.linalg.solve(
-                    (h * each[:, c : c + 1]).T @ h + penalty + floor, (h * each[:, c : c + 1]).T @ rgb[:, c]
-                )
-                for c in range(3)
-            ]
-        )
+        for c in range(3):
+            weighted = (h * each[:, c : c + 1]).T
+            coefficients[c] = np.linalg.solve(weighted @ h + penalty, weighted @ rgb[:, c])
         residual = np.abs(rgb - h @ coefficients.T)
         scale = 1.4826 * np.median(residual[w > 0], axis=0) + 1e-4 if (w > 0).any() else np.ones(3)
         each = w[:, None] * np.minimum(1, 1.5 * scale / np.maximum(residual, 1e-9))

@@ -303,7 +303,7 @@ def clone(source: Array, target: Array, mask: Array, *, mixed: bool = False, sof
     inside = np.ascontiguousarray(inside[box])
     s, t = source[box], target[box]
     if inside.all():
-        correction = np.zeros(s.shape, np.float32)
+        correction: Array = np.zeros(s.shape, np.float32)
     else:
         load = _mixed_load(s.astype(np.float32), t.astype(np.float32)) if mixed else None
         correction = membrane(inside, cv2.subtract(t, s, dtype=cv2.CV_32F), load)

@@ -45,7 +45,7 @@ def measure_grain(rgb: Array, mask: Array) -> Array:
 
 
 def measure_detail(rgb: Array, mask: Array) -> float:
-    """Strength of detail inside the mask: RMS of the Laplacian of a Gaussian (SIGMA) of luma, less the grain's share."""
+    """Strength of detail inside the mask: RMS of the Laplacian of a Gaussian (SIGMA) of luma, less the grain."""
     core = _core(mask, 3)
     if core.sum() < 16:
         return 0.0
@@ -59,8 +59,8 @@ def match_sharpness(rgb: Array, source: float, target: float) -> Array:
     """Blur or sharpen a picture whose detail measures `source` so that it measures about `target`.
 
     With the spectrum of natural pictures a blur by sigma takes the RMS of the filter of `measure_detail` down by
-    SIGMA^2 / (SIGMA^2 + sigma^2), which gives sigma. Sharpening adds what a blur by SIGMA takes away, at most LARGEST_GAIN
-    times. Detail of 0 means "not measured": the picture is returned as it is.
+    SIGMA^2 / (SIGMA^2 + sigma^2), which gives sigma. Sharpening adds what a blur by SIGMA takes away, at most
+    LARGEST_GAIN times. Detail of 0 means "not measured": the picture is returned as it is.
     """
     if source <= 0 or target <= 0:
         return rgb
@@ -76,7 +76,7 @@ def match_sharpness(rgb: Array, source: float, target: float) -> Array:
 
 @njit(cache=True, fastmath=True, nogil=True)
 def _add_grain(rgb: Array, sigma: Array, seed: np.uint32) -> Array:
-    """Adds sums of four hashed bytes (nearly normal, Irwin-Hall); three quarters of the variance is common to R, G, B."""
+    """Adds sums of four hashed bytes (nearly normal, Irwin-Hall); R, G, B share three quarters of the variance."""
     h, w = rgb.shape[0], rgb.shape[1]
     out = np.empty_like(rgb)
     unit = np.float32(1 / 147.8)  # standard deviation of the sum of four uniform bytes
@@ -85,9 +85,8 @@ def _add_grain(rgb: Array, sigma: Array, seed: np.uint32) -> Array:
         for x in range(w):
             first = np.float32(0)
             for c in range(4):
-                k = np.uint32(
-                    np.uint32(y) * np.uint32(0x9E3779B1) + np.uint32(4 * x + c) * np.uint32(0x85EBCA77) + seed
-                )
+                k = np.uint32(y) * np.uint32(0x9E3779B1) + np.uint32(4 * x + c) * np.uint32(0x85EBCA77)
+                k = np.uint32(k + seed)
                 k = np.uint32((k ^ (k >> np.uint32(15))) * np.uint32(0x2C1B3C6D))
                 k = np.uint32((k ^ (k >> np.uint32(12))) * np.uint32(0x297A2D39))
                 k = np.uint32(k ^ (k >> np.uint32(15)))
@@ -115,4 +114,5 @@ def match_jpeg(rgb: Array, quality: int) -> Array:
         raise SettingsError(f"JPEG quality {quality} is not possible: choose 1 to 100")
     bgr = np.rint(np.clip(rgb[..., ::-1], 0, 1) * 255).astype(np.uint8)
     code = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-    return cv2.imdecode(code, cv2.IMREAD_COLOR)[..., ::-1].astype(np.float32) / 255
+    decoded: Array = np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR))
+    return decoded[..., ::-1].astype(np.float32) / 255

@@ -7,6 +7,7 @@ Values are T x D float arrays, one row a frame; NaN marks a frame where nothing 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numba import njit
@@ -132,7 +133,7 @@ def adaptive(values: Array, cuts: Sequence[int] = (), rest: float = 0.03) -> Arr
     values = np.asarray(values, np.float64)
     bounds = sorted({0, len(values), *(int(c) for c in cuts if 0 < c < len(values))})
     noise = jitter(values)
-    parts = [_adaptive(values[a:b], noise, rest) for a, b in zip(bounds, bounds[1:], strict=False)]
+    parts = [_adaptive(values[a:b], noise, rest) for a, b in pairwise(bounds)]
     return np.concatenate(parts) if parts else values.copy()
 
 
