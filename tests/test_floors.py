@@ -13,7 +13,7 @@ LADDER = (
     "nets compose video picture chunks",
     "faces losses",
     "data augment systems",
-    "analyse swap train",
+    "analysis rendering train",
     "clip evaluate",
     "jobs",
     "demo doctor inspect",

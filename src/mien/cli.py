@@ -58,7 +58,9 @@ def reports(command: Callable[..., None]) -> Callable[..., None]:
 @app.command()
 @reports
 def swap(
-    paths: Annotated[list[Path], typer.Argument(metavar="[SOURCE...] TARGET", help="Photos or folders, then the target.")],
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="[SOURCE...] TARGET", help="Photos or folders, then the target.")
+    ],
     out: Out,
     cast: Annotated[
         list[str] | None,
@@ -69,7 +71,9 @@ def swap(
     colour: Annotated[str, typer.Option(help="none, reinhard, mkl, histogram, sot or idt.")] = "mkl",
     light: Annotated[float, typer.Option(help="How far the light is carried over, 0 to 1.")] = 0.6,
     blend: Annotated[str, typer.Option(help="alpha, multiband, poisson or poisson-mixed.")] = "alpha",
-    analysis: Annotated[Path | None, typer.Option(help="An analysis file; default: made and kept beside the job.")] = None,
+    analysis: Annotated[
+        Path | None, typer.Option(help="An analysis file; default: made and kept beside the job.")
+    ] = None,
     detector: Detector = "auto",
     landmarks: Landmarks = "auto",
     every: Every = 8,
@@ -116,7 +120,9 @@ def anonymise(
     out: Out,
     system: Annotated[str, typer.Option(help="See `mien systems`.")] = "library",
     sets: Sets = None,
-    analysis: Annotated[Path | None, typer.Option(help="An analysis file; default: made and kept beside the job.")] = None,
+    analysis: Annotated[
+        Path | None, typer.Option(help="An analysis file; default: made and kept beside the job.")
+    ] = None,
     detector: Detector = "auto",
     landmarks: Landmarks = "auto",
     every: Every = 8,
@@ -148,13 +154,15 @@ def anonymise(
 @reports
 def analyse(
     video: Annotated[Path, typer.Argument(help="The clip.")],
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Default: VIDEO.faces.parquet, and VIDEO.tracks.jpg.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Default: VIDEO.faces.parquet, and VIDEO.tracks.jpg.")
+    ] = None,
     detector: Detector = "auto",
     landmarks: Landmarks = "auto",
     every: Every = 8,
 ) -> None:
     """Find and follow the people of a clip: T1, T2 ... and a contact sheet of who is who."""
-    from mien.analyse import Settings, analyse as run, beside, contact_sheet
+    from mien.analysis import Settings, beside, contact_sheet, run
 
     path = out or beside(video)
     with _bars() as progress:
@@ -163,7 +171,9 @@ def analyse(
     contact_sheet(record, sheet)
     for track in record.tracks:
         size = track.area**0.5
-        typer.echo(f"{track.name}: frames {track.first}-{track.last}, {track.frames} with a face, about {size:.0f} px wide")
+        typer.echo(
+            f"{track.name}: frames {track.first}-{track.last}, {track.frames} with a face, about {size:.0f} px wide"
+        )
     if not record.tracks:
         typer.echo("no face found")
     typer.echo(f"{path}\n{sheet}")

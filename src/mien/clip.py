@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from mien import swap, video
+from mien import rendering, video
 from mien.chunks import Work
 from mien.compose import ComposeSettings, Look
 from mien.faces import align, steady
@@ -50,7 +50,7 @@ class Done:
     swapped: int = 0
     skipped: list[tuple[int, int, str, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    clock: swap.Clock = field(default_factory=swap.Clock)
+    clock: rendering.Clock = field(default_factory=rendering.Clock)
 
 
 @dataclass(frozen=True)
@@ -112,8 +112,8 @@ def _prepare(casting: Casting, system: AbstractSystem, compose: ComposeSettings,
     anchors = steady.anchors(frames, raw, casting.record.cuts)
     view = casting.track.view
     face = align.face(view.points, 1.0)
-    part = swap.Part(face, casting.who, system, memory=casting.track.memory)
-    return _Role(casting, anchors, swap.measure(Picture(view.rgb), part, compose, seed))
+    part = rendering.Part(face, casting.who, system, memory=casting.track.memory)
+    return _Role(casting, anchors, rendering.measure(Picture(view.rgb), part, compose, seed))
 
 
 @dataclass
@@ -124,7 +124,7 @@ class _Renderer:
     system: AbstractSystem
     compose: ComposeSettings
     seed: int
-    clock: swap.Clock
+    clock: rendering.Clock
     swapped: int = 0
     skipped: list[tuple[int, int, str, str]] = field(default_factory=list)
 
@@ -134,12 +134,12 @@ class _Renderer:
 
         def work(frame: Frame) -> tuple[Frame, list[tuple[str, str | None]]]:
             here = [(name, rows.get(frame.index)) for name, rows in parts]
-            cast = [(name, part) for name, part in here if isinstance(part, swap.Part)]
-            pixels, reasons = swap.render(
+            cast = [(name, part) for name, part in here if isinstance(part, rendering.Part)]
+            pixels, reasons = rendering.render(
                 frame.pixels, [p for _, p in cast], self.compose, self.seed + frame.index, self.clock
             )
             told = [(name, part if isinstance(part, str) else "no face") for name, part in here
-                    if not isinstance(part, swap.Part)]  # fmt: skip
+                    if not isinstance(part, rendering.Part)]  # fmt: skip
             return replace(frame, pixels=pixels), told + [(n, r) for (n, _), r in zip(cast, reasons, strict=True)]
 
         for frame, told in ordered(work, video.read(target, start, stop)):
@@ -148,7 +148,7 @@ class _Renderer:
             yield frame
         self.skipped = _joined(self.skipped)
 
-    def _parts(self, role: _Role, start: int, stop: int) -> Mapping[int, swap.Part | str]:
+    def _parts(self, role: _Role, start: int, stop: int) -> Mapping[int, rendering.Part | str]:
         """Frame -> what to draw there, or why not. Rows a little beyond the chunk feed the filters in time."""
         reach = max(steady.REACH, steady.FADE)
         rows = role.casting.record.rows(role.casting.track, start - reach, stop + reach)
@@ -157,12 +157,10 @@ class _Renderer:
         first = int(np.searchsorted(role.anchors.frames, rows.frame[0]))
         meshes = steady.meshes(role.anchors, first, rows.points)
         colours = steady.colours(role.anchors, first, rows.colours, rows.measured)
-        found: dict[int, swap.Part | str] = {}
+        found: dict[int, rendering.Part | str] = {}
         for i, frame in enumerate(rows.frame.tolist()):
             face = align.face(meshes[i], float(rows.score[i]))
-            part = swap.Part(
-                face, role.casting.who, self.system, colours[i], role.casting.track.memory, role.look
-            )
+            part = rendering.Part(face, role.casting.who, self.system, colours[i], role.casting.track.memory, role.look)
             found[frame] = part if face.score >= LOW else "low score"
         return found
 
@@ -183,9 +181,7 @@ def ordered(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
                 future.cancel()
 
 
-def _counted(
-    frames: Iterator[Frame], start: int, total: int, tell: Callable[[str, int, int], None]
-) -> Iterator[Frame]:
+def _counted(frames: Iterator[Frame], start: int, total: int, tell: Callable[[str, int, int], None]) -> Iterator[Frame]:
     for count, frame in enumerate(frames, start):
         yield frame
         tell("swap", count + 1, total)

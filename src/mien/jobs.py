@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from mien import analyse, faces, picture, provenance, swap, systems, video, weights
+from mien import analysis, picture, provenance, rendering, systems, video, weights
 from mien.clip import Casting, render_clip
 from mien.compose import ComposeSettings
 from mien.errors import InputError, NoFaceError, OutputError, SettingsError
@@ -46,7 +46,7 @@ class Job:
     """Everything that decides a result. `source` goes to the largest track; `cast` names tracks; `everyone` hides all.
 
     With none of the three nobody is swapped, and the clip is only encoded anew. compose, encode, analyse: values for
-    `ComposeSettings`, `EncodeSettings` and `analyse.Settings`; analysis: a file of `mien analyse` to use.
+    `ComposeSettings`, `EncodeSettings` and `analysis.Settings`; analysis: a file of `mien analyse` to use.
     """
 
     target: Path
@@ -86,11 +86,11 @@ class Job:
             "options": dict(self.options),
             "compose": dataclasses.asdict(ComposeSettings(**self.compose)),
             "encode": dataclasses.asdict(EncodeSettings(**self.encode)),
-            "analyse": dataclasses.asdict(analyse.Settings(**self.analyse)),
+            "analyse": dataclasses.asdict(analysis.Settings(**self.analyse)),
             "seed": self.seed,
         }
         action = "anonymise" if self.everyone else "swap"
-        names = set(systems.cards(self.system)) | set(analyse.Settings(**self.analyse).weights())
+        names = set(systems.cards(self.system)) | set(analysis.Settings(**self.analyse).weights())
         used = {name: weights.cards()[name].sha256 for name in sorted(names)}
         return Manifest(action, inputs, used, settings, provenance.versions(), self.consent)
 
@@ -113,7 +113,7 @@ class Job:
         people = dict(self.cast) | ({"": self.source} if self.source else {})
         return {name: [photo for path in paths for photo in _photos_at(path)] for name, paths in people.items()}
 
-    def _identities(self, system: AbstractSystem, finder: analyse.Finder) -> tuple[dict[str, Identity], list[str]]:
+    def _identities(self, system: AbstractSystem, finder: analysis.Finder) -> tuple[dict[str, Identity], list[str]]:
         """Enroll every person of the cast. Photos without a face are named in the warnings; none left is an error."""
         known, warnings = {}, []
         for name, photos in self._photos().items():
@@ -126,7 +126,9 @@ class Job:
                 else:
                     warnings.append(f"no face found in {photo}")
             if not crops:
-                raise NoFaceError(f"no face found in {photos[0]}: give a photo in which the face is seen from the front")
+                raise NoFaceError(
+                    f"no face found in {photos[0]}: give a photo in which the face is seen from the front"
+                )
             known[name] = system.enroll(crops)
         return known, warnings
 
@@ -137,7 +139,7 @@ class Job:
         pixels = picture.load(self.target)
         settings = ComposeSettings(**self.compose)
         system = systems.load(self.system, self.options)
-        finder = analyse.Settings(**self.analyse).finder()
+        finder = analysis.Settings(**self.analyse).finder()
         manifest = self.manifest()
         known, warnings = self._identities(system, finder)
         found = finder.find(pixels)
@@ -148,9 +150,9 @@ class Job:
         for name, face in _assign(known, list(who), self.everyone):
             target = who[name]
             identity = known[face] if face is not None else self._hidden(system, pixels, target)
-            parts.append((name, swap.Part(target, identity, system)))
-        clock = swap.Clock()
-        result, reasons = swap.render(pixels, [part for _, part in parts], settings, self.seed, clock)
+            parts.append((name, rendering.Part(target, identity, system)))
+        clock = rendering.Clock()
+        result, reasons = rendering.render(pixels, [part for _, part in parts], settings, self.seed, clock)
         assert isinstance(result, picture.Picture)
         picture.save(self.out, result, manifest, quality=_jpeg_quality(self.encode))
         skipped = [(0, 0, name, why) for (name, _), why in zip(parts, reasons, strict=True) if why]
@@ -166,7 +168,7 @@ class Job:
     def _video(self, tell: Progress) -> Result:
         """Analyse if needed, then render in chunks."""
         system = systems.load(self.system, self.options)
-        finder = analyse.Settings(**self.analyse).finder()
+        finder = analysis.Settings(**self.analyse).finder()
         manifest = self.manifest()
         known, warnings = self._identities(system, finder)
         casting: list[Casting] = []
@@ -186,15 +188,15 @@ class Job:
         sidecar = provenance.write_sidecar(self.out, manifest, {"not_swapped": done.skipped, "warnings": notes})
         return Result(self.out, sidecar, done.frames, done.swapped, done.skipped, notes, _stages(done.clock))
 
-    def _record(self, tell: Progress) -> analyse.Record:
+    def _record(self, tell: Progress) -> analysis.Record:
         """The analysis: the file named, one kept beside target or output that fits, or a new one beside the output."""
-        settings = analyse.Settings(**self.analyse)
+        settings = analysis.Settings(**self.analyse)
         if self.analysis is not None:
-            return analyse.read(self.analysis, self.target)
-        for path in (analyse.beside(self.target), analyse.beside(self.out)):
-            if analyse.fits(path, self.target, settings):
-                return analyse.read(path, self.target)
-        return analyse.run(self.target, analyse.beside(self.out), settings, tell)
+            return analysis.read(self.analysis, self.target)
+        for path in (analysis.beside(self.target), analysis.beside(self.out)):
+            if analysis.fits(path, self.target, settings):
+                return analysis.read(path, self.target)
+        return analysis.run(self.target, analysis.beside(self.out), settings, tell)
 
 
 def _assign(known: Mapping[str, Identity], names: Sequence[str], everyone: bool) -> list[tuple[str, str | None]]:
@@ -232,7 +234,7 @@ def _jpeg_quality(encode: Mapping[str, Any]) -> int:
     return int(max(10, min(100, 95 - 1.5 * (encode.get("quality", 18) - 18))))
 
 
-def _stages(clock: swap.Clock) -> list[tuple[str, float, int]]:
+def _stages(clock: rendering.Clock) -> list[tuple[str, float, int]]:
     return [(name, seconds, clock.counts[name]) for name, seconds in clock.seconds.items()]
 
 
@@ -277,4 +279,3 @@ def read_consent(value: str | None) -> Consent:
 def swap_file(source: Path | str, target: Path | str, out: Path | str, **settings: Any) -> Result:
     """`mien.swap`: the face of `source` (photo or folder) into `target`, written to `out`. See `Job` for the settings."""
     return Job(target=Path(target), out=Path(out), source=(Path(source),), **settings).run()
-

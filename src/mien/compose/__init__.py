@@ -22,7 +22,7 @@ from mien.compose import colour, masks, post
 from mien.errors import SettingsError
 from mien.types import Array
 
-SAMPLES = 4000
+SAMPLES = 2000
 
 
 @dataclass(frozen=True)

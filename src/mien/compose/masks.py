@@ -148,7 +148,7 @@ def fit_skin(samples: Array) -> Skin:
     precision = np.linalg.inv(np.diag(spread**2) + floor)
     for _ in range(4):
         d = x - mean
-        near = np.einsum("ni,ij,nj->n", d, precision, d) < 2.5**2 + 3
+        near = ((d @ precision) * d).sum(1) < 2.5**2 + 3
         if near.sum() < 8:
             break
         mean = x[near].mean(0)

@@ -1,1 +1,1 @@
-
+"""How good a result is, in figures whose protocol is their name."""

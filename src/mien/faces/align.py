@@ -18,7 +18,9 @@ from mien.faces import topology
 from mien.types import Array, Crop, CropSpec, Face, Pixels, Pose, Region, Swapped
 
 NATIVE = "native"
-_ARCFACE = np.array([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]])
+_ARCFACE = np.array(
+    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
+)
 _FFHQ = np.array([[192.98, 239.95], [318.90, 240.19], [256.63, 314.02], [201.26, 371.41], [313.09, 371.15]])
 _DFL_PADDING = {"dfl_full": (0.2109375, 0.0), "dfl_whole_face": (0.40, -0.07), "dfl_head": (0.70, -0.12)}
 """Padding on each side, and how far the frame's centre moves along the face's axis (negative: up)."""
@@ -161,4 +163,8 @@ def uncrop(swapped: Swapped, crop: Crop, pixels: Pixels) -> tuple[Region, Array,
     region = _covered(crop.to_frame, max(width, height), pixels.width, pixels.height)
     local = geometry.chain(crop.to_frame, np.array([[1.0, 0, -region.x], [0, 1.0, -region.y]]))
     size = (region.width, region.height)
-    return region, image.warp(swapped.rgb, local, size), np.clip(image.warp(swapped.alpha, local, size, zero=True), 0, 1)
+    return (
+        region,
+        image.warp(swapped.rgb, local, size),
+        np.clip(image.warp(swapped.alpha, local, size, zero=True), 0, 1),
+    )

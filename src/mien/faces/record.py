@@ -21,8 +21,9 @@ import pyarrow.parquet as pq
 
 from mien.errors import InputError
 from mien.faces import align
+from mien.faces.keep import VIEW_SPEC
 from mien.faces.segment import Memory
-from mien.types import Array, Crop, CropSpec
+from mien.types import Array, Crop
 
 VERSION = 1
 ROWS = 256
@@ -68,6 +69,7 @@ class Track:
     score: float
     view: Crop
     memory: Memory
+    thumbnails: Array
 
     def to_json(self) -> dict[str, Any]:
         """As JSON, arrays as base64 of PNG or float32."""
@@ -78,20 +80,19 @@ class Track:
             "points": base64.b64encode(self.view.points.astype("<f4").tobytes()).decode(),
             "median": _png(np.rint(self.memory.median).astype(np.uint8)),
             "spread": _png(np.rint(np.minimum(self.memory.spread, 255)).astype(np.uint8)),
+            "thumbnails": [_png(thumbnail) for thumbnail in self.thumbnails],
         }
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> Track:
         """The track that `to_json` wrote."""
         points = np.frombuffer(base64.b64decode(values["points"]), "<f4").reshape(-1, 3).astype(np.float32)
-        spec = CropSpec(align.NATIVE, None, VIEW_MARGIN)
+        spec = VIEW_SPEC
         view = Crop(_unpng(values["view"]), np.eye(2, 3), points, spec, align.face(points, values["score"]))
         memory = Memory(_unpng(values["median"]).astype(np.float32), _unpng(values["spread"]).astype(np.float32))
         plain = {k: values[k] for k in ("name", "frames", "first", "last", "area", "score")}
-        return Track(tracklets=tuple(values["tracklets"]), view=view, memory=memory, **plain)
-
-
-VIEW_MARGIN = 1.3
+        thumbnails = np.stack([_unpng(text) for text in values["thumbnails"]])
+        return Track(tracklets=tuple(values["tracklets"]), view=view, memory=memory, thumbnails=thumbnails, **plain)
 
 
 class RecordWriter:
@@ -103,7 +104,9 @@ class RecordWriter:
         self._writer = pq.ParquetWriter(self._part, SCHEMA, compression="zstd", compression_level=1)
         self._rows: list[tuple[Any, ...]] = []
 
-    def add(self, frame: int, tracklet: int, score: float, points: Array, colours: Array, measured: bool = True) -> None:
+    def add(
+        self, frame: int, tracklet: int, score: float, points: Array, colours: Array, measured: bool = True
+    ) -> None:
         """One face in one frame: points 478 x 3, colours 468 x 3 (uint8)."""
         pose = align.pose(points)
         anchor = align.anchor(points)

@@ -47,7 +47,9 @@ def skin(flat: Array) -> Array:
     off = (lab - centre) / (spread * np.array([1.0, 1.41, 1.41], np.float32))
     hair = np.clip((np.sqrt((off * off).sum(axis=2)) - 1.8) / 0.8, 0, 1).astype(np.float32) * _hair_zone()
     # A fringe is one thing: skin between its strands belongs to it, and so does all that is above a strand.
-    fringe = cv2.morphologyEx(cv2.morphologyEx(hair, cv2.MORPH_OPEN, np.ones((2, 2))), cv2.MORPH_CLOSE, np.ones((3, 11)))
+    fringe = cv2.morphologyEx(
+        cv2.morphologyEx(hair, cv2.MORPH_OPEN, np.ones((2, 2))), cv2.MORPH_CLOSE, np.ones((3, 11))
+    )
     upwards = np.maximum.accumulate(fringe[::-1], axis=0)[::-1] * _hair_zone()
     return np.asarray(1 - cv2.blur(cv2.dilate(upwards, np.ones((3, 3))), (3, 3)), np.float32)
 

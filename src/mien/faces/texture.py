@@ -108,7 +108,9 @@ def wrap(flat: Array, points: Array, width: int, height: int) -> Array:
     return np.asarray(cv2.remap(flat.astype(np.float32), drawn[..., 0], drawn[..., 1], cv2.INTER_LINEAR) * face)
 
 
-def draw_coarsely(values: Array, points: Array, width: int, height: int, coarse: int | None = None) -> tuple[Array, Array]:
+def draw_coarsely(
+    values: Array, points: Array, width: int, height: int, coarse: int | None = None
+) -> tuple[Array, Array]:
     """Interpolate vertex values (468 x K) over the face: (height x width x K, height x width coverage, soft at the rim).
 
     Values are piecewise linear, so on a large face every second (or `coarse`-th) pixel tells the rest.

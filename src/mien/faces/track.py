@@ -31,9 +31,9 @@ class Settings:
     """How faces are followed.
 
     every: frames between detections; presence: least score of a mesh that is a face; coast: frames an unseen track
-    waits to be found again; near: shared part of the smaller box from which on two faces can be mixed up; double: shared part
-    of the union from which on two meshes lie on one face; reach: how far, in face sizes, a face can be from where it
-    was expected.
+    waits to be found again; near: shared part of the smaller box from which on two faces can be mixed up; double:
+    shared part of the union from which on two meshes lie on one face; reach: how far, in face sizes, a face can be
+    from where it was expected.
     """
 
     every: int = 8
@@ -58,7 +58,7 @@ class Gap:
 class Tracklet:
     """What is kept of one unbroken pursuit: number, shot, frames, mean score and area (px²), looks, ends, gaps.
 
-    confirmed: the share of detections that saw the face too.
+    confirmed: the share of detections that saw the face too, where one more than there were had not.
     """
 
     number: int
@@ -127,7 +127,7 @@ class _Live:
             last=self.last,
             frames=self.frames,
             score=self.score / self.frames,
-            confirmed=self.confirmed / max(self.asked, 1),
+            confirmed=self.confirmed / (self.asked + 1),
             area=self.area / self.frames,
             embedding=_unit(self.sum_of_looks),
             start=self.start,
@@ -397,7 +397,7 @@ def finish(
     *,
     least_frames: int = 3,
     least_score: float = 0.6,
-    least_confirmed: float = 0.25,
+    least_confirmed: float = 0.4,
 ) -> list[Track]:
     """Tracklets joined to tracks, one a person, the largest first; what is too short or too unsure is left out.
 

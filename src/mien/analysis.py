@@ -1,0 +1,181 @@
+"""The first pass over a clip: find and follow its faces, write what was learnt to one file, draw who is who."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mien import faces, image, picture, provenance, video, weights
+from mien.errors import InputError, SettingsError
+from mien.faces import align, detect, landmarks, recognise, texture, track
+from mien.faces.keep import THUMB, THUMBNAILS, Keepsake
+from mien.faces.record import Record, RecordWriter, Track
+from mien.faces.segment import Memory
+from mien.types import Array, Face, Frame, Manifest, Pixels
+
+SUFFIX = ".faces.parquet"
+SCORE_FILLED = 0.25
+TRANSFERS: dict[int, image.Transfer] = {16: "pq", 18: "hlg"}
+"""H.273 codes of the transfer curves that need bringing down to a viewable picture."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """detector, landmarks: names of `faces.detect` and `faces.landmarks`; every: frames between detections.
+
+    max_side: frames are looked at no larger than this; min_face: smallest face, in pixels of that size.
+    """
+
+    detector: str = "auto"
+    landmarks: str = "auto"
+    every: int = 8
+    max_side: int = 1280
+    min_face: int = 32
+
+    def __post_init__(self) -> None:
+        if self.every < 1 or self.max_side < 64 or self.min_face < 12:
+            raise SettingsError("every must be at least 1, max_side at least 64 and min_face at least 12")
+
+    def finder(self) -> Finder:
+        """The networks these settings name. Raises SettingsError or WeightsError when they aren't to be had."""
+        mirror = weights.mirror_from_environment()
+        return Finder(
+            detect.default_detector(self.detector, min_face=self.min_face, max_side=self.max_side, mirror=mirror),
+            landmarks.default_landmarker(self.landmarks, mirror=mirror),
+        )
+
+    def weights(self) -> tuple[str, ...]:
+        """Cards of the weights that are used here and now; MTCNN's come with their own wheel, by version."""
+        mirror = weights.mirror_from_environment()
+        mesh = "face_landmarker" if self.landmarks == "teacher" else "mesh"
+        yunet = [n for n in ("yunet_dynamic", "yunet") if weights.available(n, mirror=mirror)]
+        return (mesh, *yunet[:1]) if self.detector != "mtcnn" else (mesh,)
+
+
+@dataclass(frozen=True)
+class Finder:
+    """A detector and a landmarker that work together."""
+
+    detector: detect.Detector
+    landmarker: landmarks.Landmarker
+
+    def find(self, pixels: Pixels) -> list[Face]:
+        """All faces of one picture, the largest first; turned heads and small faces are looked for when none is found."""
+        rgb = image.to_8bit(pixels.rgb())
+        found = faces.find(rgb, self.detector, self.landmarker)
+        return found or faces.find(rgb, detect.Rotated(self.detector), self.landmarker)
+
+
+def beside(clip: Path) -> Path:
+    """Where a clip's analysis is kept: CLIP.faces.parquet."""
+    return clip.with_name(clip.name + SUFFIX)
+
+
+def run(
+    clip: Path, out: Path | None = None, settings: Settings | None = None,
+    tell: Callable[[str, int, int], None] | None = None,
+) -> Record:  # fmt: skip
+    """Analyse a clip and write the file `out` (default: beside the clip). Memory does not grow with the clip."""
+    settings, out = settings or Settings(), out or beside(clip)
+    tell = tell or (lambda stage, done, total: None)
+    info = video.probe(clip)
+    finder = settings.finder()
+    embedder = recognise.default_embedder(mirror=weights.mirror_from_environment())
+    tracker = track.Tracker(finder.detector, finder.landmarker, embedder, track.Settings(every=settings.every))
+    keepsakes: dict[int, Keepsake] = {}
+    cuts: list[int] = []
+    transfer = TRANSFERS.get(info.colour[2], "sdr")
+    writer = RecordWriter(out)
+    try:
+        for frame, rgb, scale in _working(clip, info, settings.max_side):
+            shot = tracker.shot
+            for face in tracker.step(frame.index, image.to_8bit(rgb, transfer), scale):
+                assert face.track is not None
+                keepsake = keepsakes.setdefault(face.track, Keepsake())
+                _write(writer, keepsake, frame.index, rgb, face, scale)
+            if tracker.shot != shot:
+                cuts.append(frame.index)
+            tell("analyse", frame.index + 1, info.frames)
+        found = track.finish(tracker.close(), embedder.same)
+        tracks = [_track(t, Keepsake.joined([keepsakes[n] for n in t.tracklets])) for t in found]
+        for t in found:
+            for index, face in track.filled(t, score=SCORE_FILLED):
+                writer.add(index, t.tracklets[0], face.score, face.points, np.zeros((468, 3), np.uint8), measured=False)
+        writer.close(tracks, cuts, _about(clip, settings))
+    except BaseException:
+        writer.abort()
+        raise
+    return Record(out)
+
+
+def _working(clip: Path, info: video.VideoInfo, max_side: int) -> Iterator[tuple[Frame, Array, float]]:
+    """Each frame with its RGB in the clip's own code values, shrunk to the working size, and the scale of that."""
+    scale = min(max_side / max(info.width, info.height), 1.0)
+    size = None if scale == 1 else (round(info.width * scale), round(info.height * scale))
+    for frame in video.read(clip):
+        yield frame, frame.pixels.rgb(size=size), scale
+
+
+def _write(writer: RecordWriter, keepsake: Keepsake, index: int, rgb: Array, face: Face, scale: float) -> None:
+    """One face of one frame: its row, and what is remembered of it."""
+    rgb8 = rgb if rgb.dtype == np.uint8 else (rgb >> 8).astype(np.uint8)
+    points = face.points * np.float32(scale)
+    points[:, :2] += np.float32(scale / 2 - 0.5)
+    region = align.native_region(points, 1.1, rgb.shape[1], rgb.shape[0])
+    local = points - np.array([region.x, region.y, 0], np.float32)
+    colours = texture.vertex_colours(rgb8[region.slices], local)
+    assert face.track is not None
+    writer.add(index, face.track, face.score, face.points, colours)
+    keepsake.look(index, rgb8, points, face.score)
+
+
+def _track(found: track.Track, keepsake: Keepsake) -> Track:
+    textures = np.stack([item for _, item in keepsake.textures.items])
+    thumbnails = np.stack([item for _, item in keepsake.thumbnails.items])
+    assert keepsake.view is not None
+    return Track(
+        found.name, found.tracklets, found.frames, found.first, found.last, found.area,
+        keepsake.score / keepsake.frames, keepsake.view, Memory.of(textures), thumbnails,
+    )  # fmt: skip
+
+
+def _about(clip: Path, settings: Settings) -> dict[str, object]:
+    """What an analysis was made from; another clip, another setting or another version makes another file."""
+    digest = "folder" if clip.is_dir() else provenance.sha256(clip)
+    return {"clip": digest, "settings": asdict(settings), "versions": provenance.versions()}
+
+
+def read(path: Path, clip: Path) -> Record:
+    """Open an analysis file. Raises InputError when it isn't one or belongs to another clip."""
+    record = Record(path)
+    if not clip.is_dir() and record.about["clip"] != provenance.sha256(clip):
+        raise InputError(f"{path} was made from another clip than {clip}: run `mien analyse {clip}`")
+    return record
+
+
+def fits(path: Path, clip: Path, settings: Settings) -> bool:
+    """Whether a file is there that this very analysis would write."""
+    try:
+        return path.is_file() and Record(path).about == _about(clip, settings)
+    except InputError:
+        return False
+
+
+def contact_sheet(record: Record, out: Path) -> None:
+    """A picture with one row a track: its name and its face through the clip."""
+    margin, title = 8, 84
+    width = title + THUMBNAILS * (THUMB + margin) + margin
+    sheet = np.full((max(len(record.tracks), 1) * (THUMB + margin) + margin, width, 3), 24, np.uint8)
+    for row, found in enumerate(record.tracks):
+        y = margin + row * (THUMB + margin)
+        where = (margin, y + THUMB // 2 + 10)
+        cv2.putText(sheet, found.name, where, cv2.FONT_HERSHEY_SIMPLEX, 1.1, (235, 235, 235), 2, cv2.LINE_AA)
+        chosen = np.linspace(0, len(found.thumbnails) - 1, min(THUMBNAILS, len(found.thumbnails)))
+        for column, i in enumerate(np.rint(chosen).astype(int)):
+            x = title + column * (THUMB + margin)
+            sheet[y : y + THUMB, x : x + THUMB] = found.thumbnails[i]
+    picture.save(out, picture.Picture(sheet), Manifest("analyse"))

@@ -1,0 +1,53 @@
+"""What a file is and, if mien made it, from what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from mien import picture, provenance, video
+from mien.errors import InputError
+from mien.faces.record import Record
+from mien.types import Manifest
+
+
+def lines(path: Path) -> Iterator[str]:
+    """The report, line by line. Raises InputError for a file that is none of ours nor a picture nor a video."""
+    if not path.exists():
+        raise InputError(f"{path} does not exist: give a picture, a video or an analysis file")
+    if path.suffix == ".parquet":
+        yield from _record(Record(path))
+        return
+    if video.is_video(path):
+        yield from _video(path)
+    else:
+        yield from _picture(path)
+    manifest = provenance.read(path) if path.is_file() else None
+    yield from _manifest(manifest) if manifest else ("mien left no manifest in it",)
+
+
+def _record(record: Record) -> Iterator[str]:
+    yield f"analysis of a clip: {len(record.tracks)} tracks, cuts at {', '.join(map(str, record.cuts)) or 'none'}"
+    for track in record.tracks:
+        yield f"{track.name}: frames {track.first}-{track.last}, {track.frames} with a face, score {track.score:.2f}"
+
+
+def _video(path: Path) -> Iterator[str]:
+    info = video.probe(path)
+    yield f"video {info.width} x {info.height}, {info.codec} {info.pix_fmt} ({info.depth} bit), {float(info.rate):.3f} frames/s"
+    yield f"{info.frames} frames, {float(info.duration):.3f} s, stored turned by {info.rotation} degrees"
+    for stream in info.streams:
+        yield f"stream: {stream}"
+
+
+def _picture(path: Path) -> Iterator[str]:
+    found = picture.load(path)
+    yield f"picture {found.width} x {found.height}, {found.depth} bit, {found.format}"
+
+
+def _manifest(manifest: Manifest) -> Iterator[str]:
+    yield f"made by mien: {manifest.action}; consent: {manifest.consent}"
+    for name, digest in {**manifest.inputs, **manifest.weights}.items():
+        yield f"  {name}: sha256 {digest}"
+    for name, value in manifest.settings.items():
+        yield f"  {name}: {value}"
