@@ -243,7 +243,7 @@ def export(net: MeshNet, path: Path) -> None:
     path.write_bytes(model.SerializeToString())
 
 
-def ship(folder: Path, figures: str) -> Path:
+def ship(folder: Path, figures: dict[str, str]) -> Path:
     """Export the last checkpoint's averaged weights into the package, with their card."""
     config = Config()
     net, average = MeshNet(config.net), MeshNet(config.net)
@@ -261,7 +261,9 @@ def ship(folder: Path, figures: str) -> Path:
         "lisa (CC0), all marked by MediaPipe's FaceLandmarker (Apache-2.0); expressions of ICT-FaceKit (MIT)",
         source="recipes/mesh.py",
         paper="Grishchenko et al., Attention Mesh: high-fidelity face mesh prediction in real-time, 2020 (the teacher)",
-        note=f"478-point mesh with iris and presence from a 128 px crop; step {step}; {figures}",
+        note=f"478-point mesh with iris and presence from a 128 px crop; step {step}",
+        command="python recipes/mesh.py",
+        figures=figures,
     )
     (weights.ASSETS / "mesh.card.json").write_text(json.dumps(dataclasses.asdict(card), indent=2) + "\n")
     return path
@@ -273,8 +275,10 @@ if __name__ == "__main__":
     parser.add_argument("--run", type=Path, default=ROOT / "runs" / "mesh", help="run folder")
     parser.add_argument("--steps", type=int, default=Config.steps)
     parser.add_argument("--export", action="store_true", help="only export the last checkpoint")
-    parser.add_argument("--figures", default="", help="what benchmarks/mesh.py measured, for the card")
+    parser.add_argument(
+        "--figures", nargs="*", default=[], help="name=value: what benchmarks/mesh.py measured, for the card"
+    )
     options = parser.parse_args()
     if not options.export:
         main(dataclasses.replace(Config(), steps=options.steps), options.shared, options.run)
-    print(ship(options.run, options.figures))
+    print(ship(options.run, dict(figure.split("=", 1) for figure in options.figures)))

@@ -27,7 +27,7 @@ from mien.types import Array, Detection, Pose
 
 KEPT = 256  # side of a kept crop, px
 KEPT_MARGIN = 2.4  # over the mesh's longer side
-HELD_OUT = {"bird", "intel_asl_bird"}
+HELD_OUT = {"bird"}
 FRAMES_A_CLIP = 40
 
 
