@@ -77,7 +77,7 @@ def swap(
     detector: Detector = "auto",
     landmarks: Landmarks = "auto",
     every: Every = 8,
-    codec: Annotated[str, typer.Option(help="auto, x264, x265, vp9 or ffv1.")] = "auto",
+    codec: Annotated[str, typer.Option(help="auto, libx264, libx265, libvpx-vp9, libsvtav1 or ffv1.")] = "auto",
     quality: Quality = 18,
     preset: Annotated[str, typer.Option(help="The encoder's preset.")] = "medium",
     hardware: Annotated[bool, typer.Option("--hardware", help="Use a hardware encoder if there is one.")] = False,

@@ -75,6 +75,7 @@ def render_clip(
 ) -> Done:
     """Swap a clip's cast. Chunks that an earlier, killed run of the same job finished are kept."""
     info, index = video.probe(target), video.index(target)
+    encode = video.settings_for(out, info, encode)
     ranges = video.chunk_ranges(index, CHUNK)
     done = Done(len(index.pts))
     roles = [_prepare(each, system, compose, seed) for each in casting]

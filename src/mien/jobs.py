@@ -167,6 +167,7 @@ class Job:
 
     def _video(self, tell: Progress) -> Result:
         """Analyse if needed, then render in chunks."""
+        video.settings_for(self.out, video.probe(self.target), EncodeSettings(**self.encode))  # refuse before the work
         system = systems.load(self.system, self.options)
         finder = analysis.Settings(**self.analyse).finder()
         manifest = self.manifest()
