@@ -103,7 +103,7 @@ CASES: list[Case] = [
     ("the source is empty", swap("e.jpg", "photo.png"), "e.jpg", _text("e.jpg", "")),
     ("the source is text", swap("t.jpg", "photo.png"), "t.jpg", _text("t.jpg", "words")),
     ("the source is cut", swap("cut.jpg", "photo.png"), "cut.jpg", _jpeg_cut),
-    ("the source has no face", swap("noise.png", "photo.png"), "face", lambda d: _noise(d / "noise.png")),
+    ("the source has no face", swap("noise.png", "photo.png"), "no face", lambda d: _noise(d / "noise.png")),
     ("the source is an empty folder", swap("empty", "photo.png"), "empty", lambda d: (d / "empty").mkdir()),
     ("no source at all", swap("photo.png"), "source", None),
     ("source and cast", swap("photo.png", "photo.png", "--cast", "T1=photo.png"), "not both", None),
@@ -155,6 +155,12 @@ CASES: list[Case] = [
 ]
 
 
+def _contents(folder: Path) -> dict[str, bytes | None]:
+    """Every file and folder but finished analyses, which are right whatever failed later and save the next run."""
+    paths = (path for path in folder.rglob("*") if not path.name.endswith(".faces.parquet"))
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in paths}
+
+
 def test_thirty_kinds_and_more() -> None:
     assert len({name for name, *_ in CASES}) == len(CASES) >= 30
 
@@ -174,7 +180,7 @@ def test_one_line_and_nothing_left(
     shutil.copytree(good, folder)
     if make:
         make(folder)
-    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    before = _contents(folder)
     monkeypatch.chdir(folder)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("MIEN_WEIGHTS", raising=False)
@@ -188,4 +194,4 @@ def test_one_line_and_nothing_left(
     lines = (printed.out + printed.err).splitlines()
     assert len(lines) == 1, lines
     assert re.search(says, lines[0]), lines[0]
-    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert _contents(folder) == before

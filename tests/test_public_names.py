@@ -21,7 +21,7 @@ WRITERS = ("mien.picture", "mien.video", "mien.provenance")
 
 def test_public_names() -> None:
     assert sorted(mien.__all__) == PUBLIC
-    for module in ("mien.jobs", "mien.swap", "mien.analyse"):
+    for module in ("mien.jobs", "mien.rendering", "mien.analysis"):
         importlib.import_module(module)
     for name in ("swap", "analyse", "Job"):
         assert callable(getattr(mien, name)), f"a module hides the public {name}"
