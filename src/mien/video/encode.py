@@ -13,6 +13,7 @@ from typing import Any
 
 import av
 import av.container
+import cv2
 from av.codec.context import Flags
 
 from mien.errors import OutputError, SettingsError
@@ -26,6 +27,7 @@ from mien.video.planar import SUBSAMPLING, Planar, to_frame
 SHIFT = 1 << 30
 QUEUE = 4  # frames: enough to keep the encoder busy, little memory
 THREADS = 4  # part of the result of x264 and x265, so never taken from the machine
+AVX512_SKX = 256  # cv::CpuFeatures, which the Python binding does not name
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 DEPTHS = {
     "libx264": (8, 10),
@@ -316,7 +318,8 @@ def colour_tags(pixels: Planar, info: VideoInfo) -> tuple[int, int, int, int]:
 def _options(codec: str, settings: EncodeSettings, info: VideoInfo) -> dict[str, str]:
     quality, speed = settings.quality, PRESETS.index(settings.preset)
     if codec == "libx264":
-        extra = []
+        # x264's AVX-512 propagation of block costs reads memory that nobody wrote: two runs differ.
+        extra = ["asm=avx2"] if cv2.checkHardwareSupport(AVX512_SKX) else []
         if info.mastering:
             extra.append(f"mastering-display={mastering_display(info.mastering)}")
         if info.light:
