@@ -26,7 +26,7 @@ from mien.video import EncodeSettings
 T = TypeVar("T")
 R = TypeVar("R")
 CHUNK = 240
-"""Frames a chunk holds at least: what a kill can cost."""
+"""Frames a chunk holds at least, unless a job says otherwise: what a kill can cost."""
 WORKERS = 2
 AHEAD = 4
 LOW = 0.2
@@ -72,14 +72,15 @@ def render_clip(
     manifest: Manifest,
     seed: int,
     tell: Callable[[str, int, int], None],
+    chunk: int = CHUNK,
 ) -> Done:
     """Swap a clip's cast. Chunks that an earlier, killed run of the same job finished are kept."""
     info, index = video.probe(target), video.index(target)
     encode = video.settings_for(out, info, encode)
-    ranges = video.chunk_ranges(index, CHUNK)
+    ranges = video.chunk_ranges(index, chunk)
     done = Done(len(index.pts))
     roles = [_prepare(each, system, compose, seed) for each in casting]
-    work = Work(out.with_name(out.name + ".mien"), _key(manifest, out, encode))
+    work = Work(out.with_name(out.name + ".mien"), _key(manifest, out, encode, chunk))
     for number, (start, stop) in enumerate(ranges):
         tell("swap", start, done.frames)
         note = work.note(number)
@@ -101,9 +102,9 @@ def render_clip(
     return done
 
 
-def _key(manifest: Manifest, out: Path, encode: EncodeSettings) -> str:
+def _key(manifest: Manifest, out: Path, encode: EncodeSettings, chunk: int) -> str:
     """A digest of everything that decides the bytes of this job's chunks."""
-    parts = manifest.to_json() + json.dumps([out.suffix, asdict(encode), CHUNK], sort_keys=True)
+    parts = manifest.to_json() + json.dumps([out.suffix, asdict(encode), chunk], sort_keys=True)
     return hashlib.sha256(parts.encode()).hexdigest()
 
 

@@ -9,6 +9,7 @@ import platform
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -73,9 +74,9 @@ def _opens(encoder: str) -> bool:
     """Whether a hardware encoder really starts; being compiled in says nothing."""
     import av
 
-    context = av.CodecContext.create(encoder, "w")
+    context: Any = av.CodecContext.create(encoder, "w")
     context.width, context.height, context.pix_fmt = 256, 256, "yuv420p"
-    context.time_base = "1/25"  # type: ignore[assignment]
+    context.time_base = "1/25"
     try:
         context.open()
     except (av.FFmpegError, ValueError):

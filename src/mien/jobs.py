@@ -12,10 +12,12 @@ from typing import Any
 import yaml
 
 from mien import analysis, picture, provenance, rendering, systems, video, weights
-from mien.clip import Casting, render_clip
+from mien.analysis import Finder
+from mien.clip import CHUNK, Casting, render_clip
 from mien.compose import ComposeSettings
 from mien.errors import InputError, NoFaceError, OutputError, SettingsError
 from mien.faces import align
+from mien.faces.record import Record
 from mien.systems import AbstractSystem
 from mien.types import Consent, Face, Identity, Manifest
 from mien.video import EncodeSettings
@@ -46,7 +48,8 @@ class Job:
     """Everything that decides a result. `source` goes to the largest track; `cast` names tracks; `everyone` hides all.
 
     With none of the three nobody is swapped, and the clip is only encoded anew. compose, encode, analyse: values for
-    `ComposeSettings`, `EncodeSettings` and `analysis.Settings`; analysis: a file of `mien analyse` to use.
+    `ComposeSettings`, `EncodeSettings` and `analysis.Settings`; analysis: a file of `mien analyse` to use; chunk: frames
+    of a clip that are finished at a time.
     """
 
     target: Path
@@ -63,6 +66,7 @@ class Job:
     seed: int = 0
     consent: Consent = Consent()
     overwrite: bool = False
+    chunk: int = CHUNK
 
     def run(self, progress: Progress | None = None) -> Result:
         """Do it. A killed video job that is run again goes on from its last finished chunk. Raises MienError."""
@@ -88,6 +92,7 @@ class Job:
             "encode": dataclasses.asdict(EncodeSettings(**self.encode)),
             "analyse": dataclasses.asdict(analysis.Settings(**self.analyse)),
             "seed": self.seed,
+            "chunk": self.chunk,
         }
         action = "anonymise" if self.everyone else "swap"
         names = set(systems.cards(self.system)) | set(analysis.Settings(**self.analyse).weights())
@@ -96,6 +101,8 @@ class Job:
 
     def _check(self) -> None:
         """Refuse what can be known before any work."""
+        if self.chunk < 1:
+            raise SettingsError(f"chunk = {self.chunk} is not possible: choose 1 or more frames")
         if not self.target.exists():
             raise InputError(f"{self.target} does not exist: give the picture or video to work on")
         if self.out.resolve() == self.target.resolve():
@@ -113,7 +120,7 @@ class Job:
         people = dict(self.cast) | ({"": self.source} if self.source else {})
         return {name: [photo for path in paths for photo in _photos_at(path)] for name, paths in people.items()}
 
-    def _identities(self, system: AbstractSystem, finder: analysis.Finder) -> tuple[dict[str, Identity], list[str]]:
+    def _identities(self, system: AbstractSystem, finder: Finder) -> tuple[dict[str, Identity], list[str]]:
         """Enroll every person of the cast. Photos without a face are named in the warnings; none left is an error."""
         known, warnings = {}, []
         for name, photos in self._photos().items():
@@ -183,13 +190,13 @@ class Job:
                 casting.append(Casting(record, tracks[name], identity))
         done = render_clip(
             self.target, self.out, casting, system, ComposeSettings(**self.compose), EncodeSettings(**self.encode),
-            manifest, self.seed, tell,
+            manifest, self.seed, tell, self.chunk,
         )  # fmt: skip
         notes = [*warnings, *done.warnings]
         sidecar = provenance.write_sidecar(self.out, manifest, {"not_swapped": done.skipped, "warnings": notes})
         return Result(self.out, sidecar, done.frames, done.swapped, done.skipped, notes, _stages(done.clock))
 
-    def _record(self, tell: Progress) -> analysis.Record:
+    def _record(self, tell: Progress) -> Record:
         """The analysis: the file named, one kept beside target or output that fits, or a new one beside the output."""
         settings = analysis.Settings(**self.analyse)
         if self.analysis is not None:

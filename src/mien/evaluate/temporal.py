@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -47,13 +48,13 @@ def flicker(pairs: Iterable[Pair]) -> Flicker:
     or that leave the mask, don't count. Source: the warping error of Lai et al., "Learning Blind Video Temporal
     Consistency", ECCV 2018, section 4.
     """
-    engine = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    engine = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     errors = [error for pair in pairs if (error := _error(engine, pair)) is not None]
     swapped, original = (float(np.mean([e[i] for e in errors])) if errors else 0.0 for i in (0, 1))
     return Flicker(swapped, original, len(errors))
 
 
-def _error(engine: cv2.DISOpticalFlow, pair: Pair) -> tuple[float, float] | None:
+def _error(engine: Any, pair: Pair) -> tuple[float, float] | None:
     """Warping error of the swapped and of the original crops; None when too little of the face is comparable."""
     before, now = (cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY) for crop in pair.original)
     back = engine.calc(now, before, None)  # where each pixel of now was before

@@ -8,7 +8,7 @@ DeepFaceLab's full / whole-face / head paddings over an upright mean face, and a
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 
@@ -103,7 +103,7 @@ TEMPLATES: dict[str, Callable[[], Callable[[Array], Array]]] = {
     "arcface_128": lambda: _five(_ARCFACE, 128, shift=8),
     "ffhq": lambda: _five(_FFHQ, 512),
     "box": lambda: _square,
-    **{name: (lambda p=padding: _padded(*p)) for name, padding in _DFL_PADDING.items()},
+    **{name: partial(_padded, *padding) for name, padding in _DFL_PADDING.items()},
 }
 """Name -> function that gives a fit: mesh points -> 2 x 3 matrix from the frame to the unit square."""
 
@@ -166,5 +166,5 @@ def uncrop(swapped: Swapped, crop: Crop, pixels: Pixels) -> tuple[Region, Array,
     return (
         region,
         image.warp(swapped.rgb, local, size),
-        np.clip(image.warp(swapped.alpha, local, size, zero=True), 0, 1),
+        np.clip(image.warp(swapped.alpha, local, size, border="black"), 0, 1),
     )

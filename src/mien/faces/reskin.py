@@ -97,7 +97,7 @@ def _choose(who: Mapping[str, Array], crop: Crop, photos: int) -> list[tuple[int
 def _opening(points: Array, width: int, height: int, style: Style) -> Array:
     """1 where the source is drawn, 0 where the target looks through: between the lids and between the lips."""
     through = np.zeros((height, width), np.uint8)
-    outlines = []
+    outlines: list[tuple[int, ...]] = []
     if style.eyes == "target":
         outlines += [topology.LEFT_EYE, topology.RIGHT_EYE]
     if style.mouth == "target":
