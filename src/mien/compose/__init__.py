@@ -82,13 +82,14 @@ def measure(target: Array, source: Array, mask: Array, settings: ComposeSettings
     target, source: H x W x 3 of one place, uint8, uint16 or float [0, 1]; mask: H x W, where both show the same
     parts of a face (no occluders). An empty mask gives the look that changes nothing.
     """
-    inside = mask > 0.5
-    if not inside.any():
+    at = np.flatnonzero(mask > 0.5)
+    if not len(at):
         return Look()
+    at = at[:: max(1, len(at) // SAMPLES)]
     target, source = as_float(target), as_float(source)
     mapped = colour.fit(
-        skin(source[inside]),
-        skin(target[inside]),
+        skin(source.reshape(-1, 3)[at]),
+        skin(target.reshape(-1, 3)[at]),
         settings.colour,
         settings.strength,
         linear=settings.linear,
@@ -109,8 +110,7 @@ def measure(target: Array, source: Array, mask: Array, settings: ComposeSettings
 
 
 def skin(samples: Array) -> Array:
-    """At most about SAMPLES of N x 3 face colours: those of skin, without lips, brows, eyes and what covers a face."""
-    samples = samples[:: max(1, len(samples) // SAMPLES)]
+    """Of N x 3 face colours those of skin, without lips, brows, eyes and what covers a face; all if few remain."""
     likely = masks.fit_skin(samples).probability(samples[:, None])[:, 0] > 0.5
     return samples[likely] if likely.sum() >= colour.ENOUGH else samples
 

@@ -21,27 +21,25 @@ def alpha(source: Array, target: Array, mask: Array) -> Array:
     return target + mask[..., None] * (source - target)
 
 
-def _extend(source: Array, valid: Array, levels: int) -> tuple[Array, Array]:
-    """Fill what is not valid from coarser and coarser averages of what is (push-pull); picture and validity."""
+def _extend(source: Array, valid: Array, levels: int) -> Array:
+    """Fill what is not valid from coarser and coarser averages of what is (push-pull)."""
     if levels == 0 or min(source.shape[:2]) < 4:
-        return source, valid
+        return source
     size = source.shape[1], source.shape[0]
     weight = cv2.pyrDown(valid)
     coarse = cv2.pyrDown(source * valid[..., None]) / np.maximum(weight, 1e-6)[..., None]
-    coarse, _ = _extend(coarse, np.minimum(weight * 4, 1), levels - 1)
+    coarse = _extend(coarse, np.minimum(weight * 4, 1), levels - 1)
     filled = cv2.pyrUp(coarse, dstsize=size)
-    return source * valid[..., None] + filled * (1 - valid[..., None]), valid
+    return source * valid[..., None] + filled * (1 - valid[..., None])
 
 
 def multiband(source: Array, target: Array, mask: Array) -> Array:
     """Coarse detail fades over a wide band, fine detail over a narrow one (Burt, Adelson 1983).
 
-    The source is extended smoothly beyond the mask first, so that nothing of what lies there shines in.
+    The difference to the target is extended smoothly beyond the mask first, so that nothing that lies there shines in.
     """
     levels = max(1, int(np.log2(max(min(mask.shape), 1))) - 4)
-    valid = (mask > 0.5).astype(np.float32)
-    source, _ = _extend(source, valid, levels + 2)
-    difference, weight = source - target, mask
+    difference, weight = _extend(source - target, (mask > 0).astype(np.float32), levels + 2), mask
     bands: list[tuple[Array, Array]] = []
     for _ in range(levels):
         size = difference.shape[1], difference.shape[0]

@@ -40,21 +40,19 @@ def fit(rgb: Array, normals: Array, weights: Array | None = None, ridge: float =
     weights: N, 0 for what must not count. Ridge on all but the mean, twice as stiff on the second order; two
     reweightings (Huber) take out spots that are no skin: lips, brows, highlights.
     """
-    h = basis(normals)
-    rgb = np.asarray(rgb, np.float64)
-    w = np.ones(len(h)) if weights is None else np.asarray(weights, np.float64)
-    # The small constant keeps the matrix regular when every weight is 0.
-    penalty = np.diag(ridge * w.sum() * _PENALTY + 1e-9)
-    coefficients = np.zeros((3, 9))
-    each = np.repeat(w[:, None], 3, axis=1)
+    w = np.ones(len(rgb)) if weights is None else np.asarray(weights, np.float64)
+    used = w > 0
+    h, rgb, w = basis(normals[used]), np.asarray(rgb, np.float64)[used], w[used]
+    # The tiny multiple of 1 keeps the matrix regular when every weight is 0.
+    stiff = np.diag(ridge * max(w.sum(), 1e-9) * _PENALTY) + np.eye(9) * 1e-9
+    each = w
     for _ in range(3):
-        for c in range(3):
-            weighted = (h * each[:, c : c + 1]).T
-            coefficients[c] = np.linalg.solve(weighted @ h + penalty, weighted @ rgb[:, c])
-        residual = np.abs(rgb - h @ coefficients.T)
-        scale = 1.4826 * np.median(residual[w > 0], axis=0) + 1e-4 if (w > 0).any() else np.ones(3)
-        each = w[:, None] * np.minimum(1, 1.5 * scale / np.maximum(residual, 1e-9))
-    return coefficients
+        weighted = h * each[:, None]
+        coefficients = np.linalg.solve(weighted.T @ h + stiff, weighted.T @ rgb)
+        residual = np.abs(rgb - h @ coefficients).max(axis=1) if len(rgb) else w
+        scale = 1.4826 * np.median(residual) + 1e-4 if len(rgb) else 1.0
+        each = w * np.minimum(1, 1.5 * scale / np.maximum(residual, 1e-9))
+    return np.asarray(coefficients.T)
 
 
 def quotient(source: Array, target: Array, normals: Array, strength: float = 1.0, *, keep_mean: bool = True) -> Array:

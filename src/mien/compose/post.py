@@ -13,6 +13,8 @@ from mien.errors import SettingsError
 from mien.types import Array
 
 SIGMA = 1.0
+NATURAL = 2.1
+GAIN_OF_ONE = 0.29
 LARGEST_BLUR = 4.0
 LARGEST_GAIN = 1.5
 GRAIN_LIMIT = 0.06
@@ -47,11 +49,12 @@ def measure_grain(rgb: Array, mask: Array) -> Array:
 def _noise(picture: Array, luma: Array, core: Array) -> Array:
     """The noise of every channel of `picture` over the half of `core` where `luma` has the smaller slope."""
     smooth = cv2.GaussianBlur(luma, (0, 0), 2.0)
-    slope = cv2.magnitude(cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1))[core]
-    noise = cv2.filter2D(picture, cv2.CV_32F, _GRAIN_KERNEL)[core]
-    thin = slice(None, None, max(1, len(slope) // SAMPLES))
-    slope, noise = slope[thin], noise[thin]
-    flat = noise[slope <= np.median(slope)].reshape(-1, 3 if picture.ndim == 3 else 1)
+    slope = cv2.magnitude(cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1))
+    noise = cv2.filter2D(picture, cv2.CV_32F, _GRAIN_KERNEL)
+    at = np.flatnonzero(core)
+    at = at[:: max(1, len(at) // SAMPLES)]
+    steep = slope.ravel()[at]
+    flat = noise.reshape(luma.size, -1)[at[steep <= np.median(steep)]]
     return np.minimum(1.4826 * np.median(np.abs(flat), axis=0), GRAIN_LIMIT).astype(np.float32)
 
 
@@ -69,18 +72,18 @@ def measure_detail(rgb: Array, mask: Array) -> float:
 def match_sharpness(rgb: Array, source: float, target: float) -> Array:
     """Blur or sharpen a picture whose detail measures `source` so that it measures about `target`.
 
-    With the spectrum of natural pictures a blur by sigma takes the RMS of the filter of `measure_detail` down by
-    SIGMA^2 / (SIGMA^2 + sigma^2), which gives sigma. Sharpening adds what a blur by SIGMA takes away, at most
-    LARGEST_GAIN times. Detail of 0 means "not measured": the picture is returned as it is.
+    On pictures with a natural spectrum (amplitude 1 / frequency) a blur by sigma takes the RMS of the filter of
+    `measure_detail` down by s / (s + sigma^2), which gives sigma; s = NATURAL was measured on photos of faces.
+    Sharpening adds what a blur by SIGMA takes away, at most LARGEST_GAIN times. Detail of 0 means "not measured": the picture is returned as it is.
     """
     if source <= 0 or target <= 0:
         return rgb
     ratio = target / source
     if ratio < 0.97:
-        sigma = min(SIGMA * float(np.sqrt(1 / ratio - 1)), LARGEST_BLUR)
+        sigma = min(float(np.sqrt(NATURAL * (1 / ratio - 1))), LARGEST_BLUR)
         return cv2.GaussianBlur(rgb, (0, 0), sigma)
     if ratio > 1.03:
-        gain = min((ratio - 1) / 0.5, LARGEST_GAIN)
+        gain = min((ratio - 1) / GAIN_OF_ONE, LARGEST_GAIN)
         return cv2.addWeighted(rgb, 1 + gain, cv2.GaussianBlur(rgb, (0, 0), SIGMA), -gain, 0)
     return rgb
 

@@ -53,7 +53,7 @@ def _rts(values: Array, process: Array, measurement: Array) -> Array:
             # G = P F' prior^-1, with F = [[1, 1], [0, 1]]
             a, b, c = p[t, 0], p[t, 1], p[t, 2]
             pa, pb, pc = prior_p[t + 1, 0], prior_p[t + 1, 1], prior_p[t + 1, 2]
-            det = max(pa * pc - pb * pb, 1e-300)
+            det = max(pa * pc - pb * pb, 1e-12 * pa * pc + 1e-300)
             g00, g01 = ((a + b) * pc - b * pb) / det, (b * pa - (a + b) * pb) / det
             g10, g11 = ((b + c) * pc - c * pb) / det, (c * pa - (b + c) * pb) / det
             e0, e1 = x0 - prior_x[t + 1, 0], x1 - prior_x[t + 1, 1]
@@ -109,13 +109,15 @@ def one_euro(values: Array, rate: float, min_cutoff: float = 1.0, beta: float = 
     return np.where(known.any(0), np.where(known, both, 0).sum(0) / np.maximum(known.sum(0), 1), np.nan)
 
 
-def jitter(values: Array) -> Array:
+def jitter(values: Array, cuts: Sequence[int] = ()) -> Array:
     """Standard deviation of the frame-to-frame noise of every column (D), whatever the motion.
 
     Robust spread of the third difference, which a motion of constant acceleration does not reach; its gain for
     white noise is sqrt(20). 0 with fewer than 8 usable frames.
     """
     third = np.diff(values, 3, axis=0)
+    for cut in cuts:
+        third[max(cut - 3, 0) : cut] = np.nan
     result = np.zeros(values.shape[1])
     for d in range(values.shape[1]):
         usable = third[~np.isnan(third[:, d]), d]
@@ -128,11 +130,12 @@ def adaptive(values: Array, cuts: Sequence[int] = (), rest: float = 0.03) -> Arr
     """Smooth T x D values as much as their own motion allows: calm stretches strongly, fast motion hardly.
 
     The noise is the track's `jitter`; the acceleration that the model admits is `rest` times the noise in calm
-    stretches and the locally measured one where there is real motion. Nothing is smoothed across `cuts`.
+    stretches, the locally measured one where there is real motion, and more where the path still misses the
+    measurements by more than noise can. Nothing is smoothed across `cuts`.
     """
     values = np.asarray(values, np.float64)
     bounds = sorted({0, len(values), *(int(c) for c in cuts if 0 < c < len(values))})
-    noise = jitter(values)
+    noise = jitter(values, bounds[1:-1])
     parts = [_adaptive(values[a:b], noise, rest) for a, b in pairwise(bounds)]
     return np.concatenate(parts) if parts else values.copy()
 
@@ -140,17 +143,22 @@ def adaptive(values: Array, cuts: Sequence[int] = (), rest: float = 0.03) -> Arr
 def _adaptive(values: Array, noise: Array, rest: float) -> Array:
     if len(values) < 3:
         return values.copy()
-    noise = np.maximum(noise, 1e-9)
-    calm = rts(values, 0.3 * noise, noise)
+    # A track that is mostly at rest measures no noise; against its own jumps the floor still counts as none.
+    noise = np.maximum(noise, 1e-3 * np.nan_to_num(np.abs(np.diff(values, axis=0))).max(0) + 1e-9)
+    calm = rts(values, 0.1 * noise, noise)
     acceleration = np.zeros_like(values)
-    acceleration[1:-1] = np.abs(np.diff(calm, 2, axis=0))
-    reach = min(4, len(values) - 1)
-    padded = np.pad(np.nan_to_num(acceleration), ((reach, reach), (0, 0)), mode="edge")
-    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1, axis=0)
-    local = np.sqrt((windows**2).mean(-1))
-    # What the noise alone leaves of acceleration after the first pass does not count as motion.
-    moving = np.maximum(local - 0.3 * noise, 0)
-    return rts(values, np.maximum(rest * noise, 2 * moving), noise)
+    acceleration[1:-1] = np.nan_to_num(np.diff(calm, 2, axis=0))
+    # The noise alone leaves an acceleration of 0.017 of itself after the first pass: that is no motion.
+    moving = np.sqrt(np.maximum(_spread(acceleration**2, 4).mean(-1) - (0.03 * noise) ** 2, 0))
+    process = np.maximum(rest * noise, 2 * moving)
+    missed = np.maximum(np.abs(np.nan_to_num(values - rts(values, process, noise))) - 4 * noise, 0)
+    return rts(values, np.maximum(process, 8 * _spread(missed, 2).max(-1)), noise)
+
+
+def _spread(values: Array, reach: int) -> Array:
+    """Every frame's neighbourhood of +-reach frames: T x D x (2 reach + 1)."""
+    padded = np.pad(values, ((reach, reach), (0, 0)), mode="edge")
+    return np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1, axis=0)
 
 
 def similarity_track(transforms: Array, cuts: Sequence[int] = (), centre: tuple[float, float] = (0.0, 0.0)) -> Array:
