@@ -101,8 +101,8 @@ def _view(photo: Array, seconds: float) -> Array:
     tilt = 7 * np.sin(seconds * 2.1)
     matrix = cv2.getRotationMatrix2D((226.0, 150.0), tilt, zoom)
     drift = np.array([14 * np.sin(seconds * 3.0), 9 * np.cos(seconds * 2.3)])
-    matrix[:, 2] += np.array([SIDE / 2 - 226.0, SIDE / 2 - 150.0]) + drift
-    return np.asarray(cv2.warpAffine(photo, matrix, (SIDE, SIDE), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT))
+    matrix[:, 2] += np.array([SIDE / 2 - 226.0, 0.34 * SIDE - 150.0]) + drift
+    return np.asarray(cv2.warpAffine(photo, matrix, (SIDE, SIDE), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE))
 
 
 def _tone(stream: Any, seconds: Fraction) -> list[Any]:

@@ -58,12 +58,27 @@ def draw(points: Array, triangles: Array, values: Array, width: int, height: int
     return out, np.isfinite(depth)
 
 
+@numba.njit(cache=True, fastmath=True, nogil=True)
+def _normals(points, triangles, out):  # type: ignore[no-untyped-def]  # pragma: no cover
+    for t in range(triangles.shape[0]):
+        a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        ux, uy, uz = points[b, 0] - points[a, 0], points[b, 1] - points[a, 1], points[b, 2] - points[a, 2]
+        vx, vy, vz = points[c, 0] - points[a, 0], points[c, 1] - points[a, 1], points[c, 2] - points[a, 2]
+        nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
+        for k in (a, b, c):
+            out[k, 0] += nx
+            out[k, 1] += ny
+            out[k, 2] += nz
+    for k in range(out.shape[0]):
+        length = np.sqrt(out[k, 0] ** 2 + out[k, 1] ** 2 + out[k, 2] ** 2)
+        if length > 0:
+            out[k, 0] /= length
+            out[k, 1] /= length
+            out[k, 2] /= length
+
+
 def vertex_normals(points: Array, triangles: Array) -> Array:
     """Unit normals (V x 3), area-weighted, pointing away from the surface (z < 0 faces the camera)."""
-    a, b, c = (points[triangles[:, i]] for i in range(3))
-    face = np.cross(b - a, c - a)
-    normals = np.zeros_like(points, dtype=np.float64)
-    for i in range(3):
-        np.add.at(normals, triangles[:, i], face)
-    normals = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
-    return np.asarray(normals)
+    normals = np.zeros((len(points), 3))
+    _normals(np.ascontiguousarray(points, np.float64), np.ascontiguousarray(triangles, np.int32), normals)
+    return normals

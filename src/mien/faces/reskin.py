@@ -1,7 +1,7 @@
 """Put the skin of some photos of one person on the mesh of another: what every photo-based system shares.
 
-A *gallery* is a mapping of arrays, so that it can be saved as it is: per photo i `rgba_i` (H x W x 4: the photo and what of
-it is skin, not hair), `points_i` (its mesh), `trust_i` (how well each vertex is seen), and `pose` (photos x 2: yaw, pitch).
+A *gallery* is a mapping of arrays, so that it can be saved as it is: per photo i `rgba_i_0` (H x W x 4: the photo and what of
+it is skin, not hair), `rgba_i_1` ... (the same, each a step smaller), `points_i` (its mesh), `trust_i` (how well each vertex is seen), and `pose` (photos x 2: yaw, pitch).
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ def gallery(source: Sequence[Crop]) -> dict[str, Array]:
     poses = []
     for i, crop in enumerate(_with_mirrored(source)):
         skin = segment.seen(crop.rgb, crop.points)
-        who[f"rgba_{i}"] = np.dstack([crop.rgb, np.rint(skin * 255).astype(np.uint8)])
+        rgba = np.dstack([crop.rgb, np.rint(skin * 255).astype(np.uint8)])
+        who |= {f"rgba_{i}_{level}": shrunk for level, shrunk in enumerate(texture.shrunk(rgba))}
         who[f"points_{i}"] = crop.points.astype(np.float32)
         who[f"trust_{i}"] = texture.visibility(crop.points)
         pose = align.pose(crop.points)
@@ -74,7 +75,12 @@ def reskin(who: Mapping[str, Array], crop: Crop, style: Style) -> Swapped:
     trust = np.zeros((height, width), np.float32)
     for i, share in _choose(who, crop, style.photos):
         weight = (who[f"trust_{i}"] * rim)[:, None]
-        rgba, seen = texture.render(who[f"rgba_{i}"], who[f"points_{i}"], weight, crop.points, width, height)
+        level = texture.level(who[f"points_{i}"], crop.points)
+        while f"rgba_{i}_{level}" not in who:  # the smallest there is
+            level -= 1
+        photo, mesh = who[f"rgba_{i}_{level}"], who[f"points_{i}"]
+        mesh = texture.rescaled(mesh, who[f"rgba_{i}_0"].shape, photo.shape)
+        rgba, seen = texture.render(photo, mesh, weight, crop.points, width, height)
         part = share * seen * np.clip(rgba[..., 3] / 255, 0, 1)
         rgb += rgba[..., :3] * part[..., None]
         trust += part
@@ -85,7 +91,7 @@ def reskin(who: Mapping[str, Array], crop: Crop, style: Style) -> Swapped:
 
 def _choose(who: Mapping[str, Array], crop: Crop, photos: int) -> list[tuple[int, float]]:
     """The photos nearest in pose with their shares; the shares move smoothly with the pose, so nothing pops."""
-    pose = align.pose(crop.points)
+    pose = crop.face.pose
     apart = np.hypot(who["pose"][:, 0] - pose.yaw, who["pose"][:, 1] - pose.pitch)
     order = np.argsort(apart, kind="stable")[: photos + 1]
     near = np.exp(-(apart[order] - apart[order[0]]) / 4)

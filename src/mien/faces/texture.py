@@ -146,21 +146,41 @@ def spread(values: Array, points: Array, width: int, height: int) -> Array:
     return np.asarray(cv2.resize(gain, (width, height), interpolation=cv2.INTER_LINEAR))
 
 
+STEP = 2**0.25
+"""Ratio of sizes from one shrunk copy of a photo to the next: too small a step to be seen when a face comes nearer."""
+
+
+def shrunk(photo: Array, least: int = 48) -> list[Array]:
+    """The photo and its area-averaged copies, each 1 / STEP the size of the one before, down to `least` pixels."""
+    height, width = photo.shape[:2]
+    copies = [photo]
+    while min(height, width) / STEP ** len(copies) >= least:
+        scale = STEP ** -len(copies)
+        size = (round(width * scale), round(height * scale))
+        copies.append(cv2.resize(photo, size, interpolation=cv2.INTER_AREA))
+    return copies
+
+
+def level(points: Array, target: Array) -> int:
+    """Which shrunk copy is just no smaller than the target shows it: anything larger would turn fine skin to moire."""
+    ratio = eye_distance(points) / max(eye_distance(target), 1e-3)
+    return max(int(np.floor(np.log(ratio) / np.log(STEP) + 1e-6)), 0)
+
+
+def rescaled(points: Array, full: tuple[int, ...], small: tuple[int, ...]) -> Array:
+    """A mesh on a photo of shape `full`, on its copy of shape `small`."""
+    zoom = np.array([small[1] / full[1], small[0] / full[0], small[0] / full[0]], np.float32)
+    half = np.array([0.5, 0.5, 0.0], np.float32)
+    return (points + half) * zoom - half
+
+
 def render(rgb: Array, points: Array, weight: Array, target: Array, width: int, height: int) -> tuple[Array, Array]:
     """Draw the skin of one face on the geometry of another.
 
-    rgb, points: the source photo (uint8) and its mesh; weight: 468 x 1, what to trust at each vertex;
-    target: the mesh to draw on, in pixels of the width x height picture that is made.
-    Returns (height x width x 3 float32 in 0..255, height x width float32 weight, 0 where there is no face).
+    rgb, points: the source photo (uint8, no more than STEP larger than shown, see `level`) and its mesh; weight: 468 x 1,
+    what to trust at each vertex; target: the mesh to draw on, in pixels of the width x height picture that is made.
+    Returns (height x width x C float32 in 0..255, height x width float32 weight, 0 where there is no face).
     """
-    ratio = eye_distance(points) / max(eye_distance(target), 1e-3)
-    if ratio > 1.2:  # shrinking: average the source's pixels first, or fine skin turns to moire
-        size = (max(round(rgb.shape[1] / ratio), 1), max(round(rgb.shape[0] / ratio), 1))
-        zoom = np.array([size[0] / rgb.shape[1], size[1] / rgb.shape[0]])
-        rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
-    else:
-        zoom = np.ones(2)
-    where = (points[:468, :2] + 0.5) * zoom - 0.5
-    drawn, face = draw_coarsely(np.hstack([where, weight]), target, width, height)
+    drawn, face = draw_coarsely(np.hstack([points[:468, :2], weight]), target, width, height)
     skin = cv2.remap(rgb, drawn[..., 0], drawn[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return skin.astype(np.float32), drawn[..., 2] * face

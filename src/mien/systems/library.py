@@ -79,7 +79,7 @@ def rank(crop: Crop) -> list[int]:
     target = _traits(texture.vertex_colours(_eight_bit(crop.rgb), crop.points), align.pose(crop.points))
     distances = []
     for who in bank():
-        colours = texture.vertex_colours(who["rgba_0"][..., :3], who["points_0"])
+        colours = texture.vertex_colours(who["rgba_0_0"][..., :3], who["points_0"])
         own = _traits(colours, align.pose(who["points_0"]))
         distances.append([float(np.linalg.norm(a - b)) for a, b in zip(target, own, strict=True)])
     table = np.array(distances)
