@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import av
-import clips
 import cv2
 import numpy as np
 import pytest
 
+import clips
 from mien import video
 from mien.types import Manifest
 
@@ -124,22 +124,23 @@ def test_frames_are_the_decode_encoded_once(swapped: tuple[Path, Path, list[str]
     settings = video.settings_for(out, info, SETTINGS)
     expected = independently_encoded(source, info, settings, ranges(video.index(source)))
     with av.open(str(out)) as container:
-        found = [frame.to_ndarray() for frame in container.decode(video=0)]
+        found = [samples(frame) for frame in container.decode(video=0)]
     assert len(found) == len(expected)
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_array_equal(one, other)
+    assert found == expected
 
 
 def test_all_other_packets_are_bit_identical_and_in_step(swapped: tuple[Path, Path, list[str]]) -> None:
     source, out, _ = swapped
     assert other_packets(source) == other_packets(out)
     with av.open(str(source)) as old, av.open(str(out)) as new:
-        assert old.chapters() == new.chapters()
+        assert chapters(old) == chapters(new)
         assert [stream.type for stream in old.streams] == [stream.type for stream in new.streams]
         assert [s.data for s in old.streams if s.type == "attachment"] == [
             s.data for s in new.streams if s.type == "attachment"
         ]
-        assert [stream.language for stream in list(old.streams)[1:]] == [stream.language for stream in list(new.streams)[1:]]
+        assert [stream.language for stream in list(old.streams)[1:]] == [
+            stream.language for stream in list(new.streams)[1:]
+        ]
         assert old.metadata.get("title") == new.metadata.get("title")
 
 
@@ -153,8 +154,15 @@ def test_the_same_job_gives_the_same_bytes(made: Path) -> None:
     assert len(digests) == 1
 
 
+def chapters(container: Any) -> list[tuple[Fraction, Fraction, str]]:
+    return [
+        (entry["start"] * entry["time_base"], entry["end"] * entry["time_base"], entry["metadata"]["title"])
+        for entry in container.chapters()
+    ]
+
+
 def other_packets(path: Path) -> list[tuple[Any, ...]]:
-    """Every packet but the pictures': stream, moment in seconds, duration, bytes. Chapter titles are the muxer's own."""
+    """Every packet but the pictures': stream, moment in seconds, duration, bytes; not chapter titles."""
     with av.open(str(path)) as container:
         return [
             (packet.stream_index, packet.pts * packet.time_base, packet.duration * packet.time_base, bytes(packet))
@@ -165,7 +173,7 @@ def other_packets(path: Path) -> list[tuple[Any, ...]]:
 
 def independently_encoded(
     source: Path, info: video.VideoInfo, settings: video.EncodeSettings, pieces: list[tuple[int, int]]
-) -> list[np.ndarray]:
+) -> list[list[bytes]]:
     """Decoded by PyAV, turned by FFmpeg's own filters, each piece encoded by a bare encoder and decoded again."""
     with av.open(str(source)) as container:
         frames = [turned(frame, info.rotation) for frame in container.decode(video=0)]
@@ -190,8 +198,17 @@ def independently_encoded(
         name = {"libx264": "h264", "libx265": "hevc", "libvpx-vp9": "vp9"}[settings.codec]
         decoder: Any = av.CodecContext.create(name, "r")
         decoded = [frame for packet in [*packets, None] for frame in decoder.decode(packet)]
-        found += [frame.to_ndarray() for frame in decoded]
+        found += [samples(frame) for frame in decoded]
     return found
+
+
+def samples(frame: av.VideoFrame) -> list[bytes]:
+    """Every plane without its padding."""
+    size = (max(part.bits for part in frame.format.components) + 7) // 8
+    return [
+        np.frombuffer(plane, np.uint8).reshape(plane.height, -1)[:, : plane.width * size].tobytes()
+        for plane in frame.planes
+    ]
 
 
 def reference_options(settings: video.EncodeSettings, info: video.VideoInfo) -> dict[str, str]:

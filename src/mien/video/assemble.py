@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import heapq
 import io
+import math
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
@@ -24,6 +25,7 @@ from mien.video.info import VideoInfo, opened
 from mien.video.planar import Planar, from_decoder
 
 OWN_KEYS = frozenset(("encoder", "major_brand", "minor_version", "compatible_brands", "mien"))
+NO_WORDS = b"\0\0"
 ABOUT_THE_PICTURE = ("encoder", "DURATION", "rotate", "BPS", "NUMBER_OF_", "_STATISTICS")
 
 
@@ -59,29 +61,42 @@ def _mux(
     part: Path, out: Path, source: Path | None, chunks: Sequence[Path], info: VideoInfo, manifest: Manifest
 ) -> list[str]:
     form = CONTAINERS[out.suffix.lower()]
-    options = {"fflags": "+bitexact"}
-    warnings: list[str] = []
-    with av.open(str(part), "w", format=form, container_options=options) as container, av.open(str(chunks[0])) as head:
+    copied = source is not None and not pictures.is_sequence(source)
+    with contextlib.ExitStack() as stack:
+        original: Any = None
+        stream: Any = None
+        if source is not None and copied:
+            original, stream = stack.enter_context(opened(source))
+        options = {"fflags": "+bitexact"} | _clock(form, info, original)
+        container = stack.enter_context(av.open(str(part), "w", format=form, container_options=options))
+        head = stack.enter_context(_reader(chunks[0]))
         picture = container.add_stream_from_template(head.streams.video[0], opaque=True)
         _describe_picture(picture, info, form)
-        if source is None or pictures.is_sequence(source):
-            container.metadata.update(_metadata({}, form, manifest))
-            _feed(container, _picture_packets(chunks, picture, info))
+        container.metadata.update(_metadata(original.metadata if original else {}, form, manifest))
+        ours = _picture_packets(chunks, picture, info)
+        if original is None:
+            _feed(container, ours)
             return []
-        with opened(source) as (original, stream):
-            copies, warnings = _copy_streams(container, original, stream, out, form)
-            picture.metadata.update(
-                {key: value for key, value in stream.metadata.items() if not key.startswith(ABOUT_THE_PICTURE)}
-            )
-            container.metadata.update(_metadata(original.metadata, form, manifest))
-            if original.chapters():
-                container.set_chapters(original.chapters())
-            # A broadcast's clock runs on from an arbitrary moment: start at its beginning.
-            start = (
-                Fraction(original.start_time or 0, av.time_base) if original.format.name == "mpegts" else Fraction(0)
-            )
-            _feed(container, _picture_packets(chunks, picture, info), _other_packets(original, copies, warnings), start)
-    return warnings
+        copies, warnings = _copy_streams(container, original, stream, out, form)
+        picture.metadata.update(
+            {key: value for key, value in stream.metadata.items() if not key.startswith(ABOUT_THE_PICTURE)}
+        )
+        if original.chapters():
+            container.set_chapters(original.chapters())
+        # A broadcast's clock runs on from an arbitrary moment: start at its beginning.
+        start = Fraction(original.start_time or 0, av.time_base) if original.format.name == "mpegts" else Fraction(0)
+        _feed(container, ours, _other_packets(original, copies, form, warnings), start)
+        return warnings
+
+
+def _clock(form: str, info: VideoInfo, original: Any) -> dict[str, str]:
+    """mp4 and mov round the beginning of every stream to one clock: one in which all beginnings are whole."""
+    if form not in ("mp4", "mov"):
+        return {}
+    streams = original.streams if original else []
+    bases = [s.time_base.denominator for s in streams if s.type in ("audio", "subtitle") and s.time_base]
+    together = math.lcm(info.time_base.denominator, *bases)
+    return {"movie_timescale": str(together if together < 1 << 31 else info.time_base.denominator)}
 
 
 def _feed(
@@ -104,6 +119,8 @@ def _describe_picture(picture: Any, info: VideoInfo, form: str) -> None:
     picture.time_base = info.time_base
     context.framerate = info.rate
     context.sample_aspect_ratio = info.pixel_aspect
+    if context.name == "ffv1" and info.pix_fmt.startswith("yuv"):
+        context.colorspace, context.color_primaries, context.color_trc, context.color_range = info.colour
     if form in ("mp4", "mov") and context.name == "hevc":
         context.codec_tag = "hvc1"  # the only tag of H.265 that Apple's players take
 
@@ -207,7 +224,9 @@ def _codec_name(stream: Any) -> str:
     return stream.codec_context.name if stream.codec_context else stream.name or "unknown"
 
 
-def _other_packets(original: Any, copies: dict[int, Any], warnings: list[str]) -> Iterator[tuple[Fraction, Any]]:
+def _other_packets(
+    original: Any, copies: dict[int, Any], form: str, warnings: list[str]
+) -> Iterator[tuple[Fraction, Any]]:
     """The source's packets of the copied streams in the file's order."""
     streams = [original.streams[position] for position, copy in copies.items() if copy.type != "attachment"]
     if not streams:
@@ -216,6 +235,9 @@ def _other_packets(original: Any, copies: dict[int, Any], warnings: list[str]) -
     try:
         for packet in original.demux(streams):
             if packet.pts is None and packet.dts is None:
+                continue
+            # The muxer fills the gaps between subtitles with empty ones of its own.
+            if form in ("mp4", "mov") and packet.stream.type == "subtitle" and bytes(packet) == NO_WORDS:
                 continue
             packet.pts = packet.dts if packet.pts is None else packet.pts
             packet.dts = packet.pts if packet.dts is None else packet.dts

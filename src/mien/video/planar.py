@@ -212,7 +212,7 @@ def _plane(frame: av.VideoFrame, index: int) -> Array:
     depth = frame.format.components[0].bits
     dtype = np.dtype(np.uint8 if depth == 8 else np.uint16)
     channels = len(frame.format.components) if packed else 1
-    rows = np.frombuffer(plane, dtype).reshape(plane.height, -1)[:, : plane.width * channels]
+    rows = np.frombuffer(memoryview(plane), dtype).reshape(plane.height, -1)[:, : plane.width * channels]
     view = rows.reshape(plane.height, plane.width, channels) if packed else rows
     view.flags.writeable = False
     return view
@@ -222,7 +222,7 @@ def _build(planes: tuple[Array, ...], name: str) -> av.VideoFrame:
     frame = av.VideoFrame(planes[0].shape[1], planes[0].shape[0], name)
     for index, values in enumerate(planes):
         plane = frame.planes[index]
-        target = np.frombuffer(plane, values.dtype).reshape(plane.height, -1)
+        target = np.frombuffer(memoryview(plane), values.dtype).reshape(plane.height, -1)
         target[:, : values[0].size] = values.reshape(values.shape[0], -1)
     return frame
 
@@ -232,5 +232,5 @@ def _interpolation(part: Array, size: tuple[int, int]) -> int:
     return cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
 
 
-def _neutral(shape: tuple[int, ...], dtype: np.dtype, depth: int) -> Array:  # type: ignore[type-arg]
+def _neutral(shape: tuple[int, ...], dtype: np.dtype, depth: int) -> Array:
     return np.full(shape, 1 << (depth - 1), dtype)
