@@ -60,7 +60,7 @@ def sheet(target: Array, source: Array, mask: Array) -> Array:
     """Row 1: target, source, every colour method with alpha; row 2: every blend method with mkl, raw and matched."""
     tiles: list[list[tuple[str, Array]]] = [
         [("target", target), ("source", source)],
-        [("mask", 255 - np.uint8(255 * mask))],
+        [("mask", np.uint8(255 * mask))],
     ]
     for name in colour.METHODS:
         tiles[0].append((f"colour {name}", compose(target, source, mask, ComposeSettings(colour=name))[0]))

@@ -30,7 +30,8 @@ class ComposeSettings:
     """How a face is joined to the target. Raises SettingsError for a value that cannot work.
 
     colour: a name of colour.METHODS, with `strength` 0..1, in `linear` light or not; light: strength of relighting,
-    0..1; blend: a name of blend.METHODS; erode, feather: fractions of the face's size (the root of the mask's area);
+    0..1; blend: a name of blend.METHODS; erode, feather: fractions of the face's size (the root of the mask's area),
+    of which erode is a pixel at least;
     sharpness, grain: match the target's; jpeg: quality to recompress at, or None.
     """
 
@@ -134,7 +135,8 @@ def compose(
     if look is None:
         look = measure(background, face, soft, settings, seed)
     size = masks.extent(soft)
-    mask = masks.feather(soft, settings.feather * size, settings.erode * size)
+    # A pixel at least: gradient blends read the source one pixel beyond their mask, still within alpha.
+    mask = masks.feather(soft, settings.feather * size, max(settings.erode * size, 1.0))
     face = look.colour.apply(face)
     joined = blending.blend(settings.blend, face, background, mask)
     finished = joined

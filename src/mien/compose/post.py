@@ -74,7 +74,8 @@ def match_sharpness(rgb: Array, source: float, target: float) -> Array:
 
     On pictures with a natural spectrum (amplitude 1 / frequency) a blur by sigma takes the RMS of the filter of
     `measure_detail` down by s / (s + sigma^2), which gives sigma; s = NATURAL was measured on photos of faces.
-    Sharpening adds what a blur by SIGMA takes away, at most LARGEST_GAIN times. Detail of 0 means "not measured": the picture is returned as it is.
+    Sharpening adds what a blur by SIGMA takes away, at most LARGEST_GAIN times. Detail of 0 means "not measured":
+    the picture is returned as it is.
     """
     if source <= 0 or target <= 0:
         return rgb
