@@ -115,9 +115,9 @@ def test_68_points_lie_where_their_names_say() -> None:
 
 def test_the_network_finds_a_real_face(mesh: np.ndarray) -> None:
     """Hand-read places of the astronaut's eyes, nose tip and mouth corners."""
-    by_eye = [[203, 106], [247, 104], [224, 129], [205, 146], [243, 144]]
+    by_eye = [[203, 101], [246, 103], [223, 127], [201, 139], [246, 141]]
     error = np.linalg.norm(topology.five(mesh)[:, :2] - by_eye, axis=1)
-    assert error.max() < 5, error
+    assert error.max() < 4, error
     assert mesh[topology.NOSE_TIP, 2] < mesh[234, 2]  # the nose is nearer than the ear
     assert mesh.dtype == np.float32
 
@@ -144,14 +144,14 @@ def test_many_faces_are_like_one_by_one(ours: MeshLandmarker, astronaut: np.ndar
 def test_a_rotated_picture_gives_the_rotated_mesh(
     ours: MeshLandmarker, astronaut: np.ndarray, mesh: np.ndarray
 ) -> None:
-    """A quarter turn is exact in pixels; the region turns along, so only the resampling differs."""
+    """A quarter turn is exact in pixels and the region turns along: the crop is the same one."""
     turned = np.ascontiguousarray(np.rot90(astronaut, -1))  # clockwise
     height = astronaut.shape[0]
     roi = landmarks.roi_from_points(mesh)
+    upright = ours.landmarks(astronaut, [roi])[0][0]
     found = ours.landmarks(turned, [Roi(height - 1 - roi.cy, roi.cx, roi.size, roi.angle + 90)])[0][0]
-    expected = np.stack([height - 1 - mesh[:, 1], mesh[:, 0]], axis=1)
-    error = np.linalg.norm(found[:, :2] - expected, axis=1).mean() / eye_distance(mesh)
-    assert error < 0.01
+    expected = np.stack([height - 1 - upright[:, 1], upright[:, 0], upright[:, 2]], axis=1)
+    np.testing.assert_allclose(found, expected, atol=0.05)
 
 
 def test_the_flipped_picture_gives_the_flipped_mesh(
