@@ -292,7 +292,7 @@ def _open_encoder(
     context.colorspace, context.color_primaries, context.color_trc, context.color_range = tags
     context.thread_count = THREADS
     context.flags |= Flags.bitexact | Flags.global_header
-    context.options = _options(codec, settings, info)
+    context.options = options(settings, info)
     try:
         context.open()
     except (av.FFmpegError, OSError) as error:
@@ -315,7 +315,9 @@ def colour_tags(pixels: Planar, info: VideoInfo) -> tuple[int, int, int, int]:
     return matrix, primaries, transfer, FULL_RANGE if layout.coding.full else colour_range
 
 
-def _options(codec: str, settings: EncodeSettings, info: VideoInfo) -> dict[str, str]:
+def options(settings: EncodeSettings, info: VideoInfo) -> dict[str, str]:
+    """The private options of the encoder that `settings` names."""
+    codec = settings.codec
     quality, speed = settings.quality, PRESETS.index(settings.preset)
     if codec == "libx264":
         # x264's AVX-512 propagation of block costs reads memory that nobody wrote: two runs differ.

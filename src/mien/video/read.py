@@ -19,6 +19,7 @@ from mien.video.info import FrameIndex, index, opened, orientation, probe
 from mien.video.planar import Planar, from_decoder
 
 T = TypeVar("T")
+WITHOUT_MOMENTS = frozenset(("avi",))  # containers that store the order of packets, not when each frame is shown
 
 
 def read(
@@ -109,8 +110,9 @@ def _read_clip(path: Path, start: int, stop: int, frames: FrameIndex, warnings: 
         stream.thread_type = "AUTO"
         size: tuple[int, int] | None = None
         previous = None
-        for frame in _decode_from(path, container, stream, frames, start, warnings):
-            pts = frame.pts if frame.pts is not None else frame.dts
+        counted = container.format.name in WITHOUT_MOMENTS
+        decoded = _decode_from(path, container, stream, frames, 0 if counted else start, warnings)
+        for frame, pts in _timed(decoded, frames, counted):
             if pts is None or pts < first or (previous is not None and pts <= previous):
                 continue
             if pts > last:
@@ -121,6 +123,17 @@ def _read_clip(path: Path, start: int, stop: int, frames: FrameIndex, warnings: 
             if (pixels.width, pixels.height) != size:
                 raise InputError(f"{path} changes its picture size at frame {pts}: split it there first")
             yield Frame(pixels, int(np.searchsorted(frames.pts, pts)), pts, stream.time_base)
+
+
+def _timed(
+    decoded: Iterator[av.VideoFrame], frames: FrameIndex, counted: bool
+) -> Iterator[tuple[av.VideoFrame, int | None]]:
+    """Each frame with its pts: its own, or, where the file has none, the next of the index."""
+    if counted:
+        yield from zip(decoded, frames.pts.tolist(), strict=False)
+    else:
+        for frame in decoded:
+            yield frame, frame.pts if frame.pts is not None else frame.dts
 
 
 def _decode_from(
