@@ -22,9 +22,9 @@ class Work:
     def __init__(self, folder: Path, key: str) -> None:
         self.folder = folder
         name = folder / "job.json"
-        if folder.exists() and _read(name).get("key") != key:
-            shutil.rmtree(folder)
         try:
+            if folder.exists() and _read(name).get("key") != key:
+                shutil.rmtree(folder)
             folder.mkdir(exist_ok=True)
         except OSError as error:
             raise OutputError(f"cannot make the work folder {folder}: {error.strerror}") from error

@@ -1,7 +1,8 @@
 """Put the skin of some photos of one person on the mesh of another: what every photo-based system shares.
 
-A *gallery* is a mapping of arrays, so that it can be saved as it is: per photo i `rgba_i_0` (H x W x 4: the photo and what of
-it is skin, not hair), `rgba_i_1` ... (the same, each a step smaller), `points_i` (its mesh), `trust_i` (how well each vertex is seen), and `pose` (photos x 2: yaw, pitch).
+A *gallery* is a mapping of arrays, so that it can be saved as it is: per photo i `rgba_i_0` (H x W x 4 uint8: the photo
+and what of it is skin, not hair), `rgba_i_1` ... (the same, each a step smaller), `points_i` (its mesh), `trust_i` (how
+well each vertex is seen), and `pose` (photos x 2: yaw, pitch).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from mien import image
 from mien.errors import NoFaceError, SettingsError
 from mien.faces import align, segment, texture, topology
 from mien.types import Array, Crop, Swapped
@@ -45,7 +47,7 @@ def gallery(source: Sequence[Crop]) -> dict[str, Array]:
     poses = []
     for i, crop in enumerate(_with_mirrored(source)):
         skin = segment.seen(crop.rgb, crop.points)
-        rgba = np.dstack([crop.rgb, np.rint(skin * 255).astype(np.uint8)])
+        rgba = np.dstack([image.to_8bit(crop.rgb), np.rint(skin * 255).astype(np.uint8)])
         who |= {f"rgba_{i}_{level}": shrunk for level, shrunk in enumerate(texture.shrunk(rgba))}
         who[f"points_{i}"] = crop.points.astype(np.float32)
         who[f"trust_{i}"] = texture.visibility(crop.points)
