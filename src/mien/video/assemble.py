@@ -69,7 +69,7 @@ def _mux(
             original, stream = stack.enter_context(opened(source))
         options = {"fflags": "+bitexact"} | _clock(form, info, original)
         container = stack.enter_context(av.open(str(part), "w", format=form, container_options=options))
-        head = stack.enter_context(_reader(chunks[0]))
+        head = stack.enter_context(av.open(str(chunks[0])))
         picture = container.add_stream_from_template(head.streams.video[0], opaque=True)
         _describe_picture(picture, info, form)
         container.metadata.update(_metadata(original.metadata if original else {}, form, manifest))
@@ -158,7 +158,8 @@ def _moments(chunk: Path, info: VideoInfo) -> Array:
 
 
 def _reader(chunk: Path) -> Any:
-    return av.open(str(chunk))
+    """A chunk opened for its packets: nothing is decoded to learn what its header says."""
+    return av.open(str(chunk), options={"probesize": "32", "analyzeduration": "0"})
 
 
 def _scale(chunk: Any, info: VideoInfo) -> Fraction:
@@ -173,7 +174,7 @@ def _reorder_depth(moments: Array) -> int:
 
 
 def _last_duration(chunks: Sequence[Path]) -> int | None:
-    with av.open(str(chunks[-1])) as container:
+    with _reader(chunks[-1]) as container:
         stated = container.metadata.get("last_duration")
     return None if stated is None else int(stated)
 
@@ -261,7 +262,7 @@ def _metadata(source: dict[str, str], form: str, manifest: Manifest) -> dict[str
 def _decoded(chunks: Sequence[Path], info: VideoInfo) -> Iterator[tuple[int, Planar]]:
     """All frames of the chunks: (pts in the clip's time base, planes)."""
     for chunk in chunks:
-        with _reader(chunk) as container:
+        with av.open(str(chunk)) as container:
             scale = _scale(container, info)
             for frame in container.decode(video=0):
                 yield int(frame.pts * scale) - SHIFT, from_decoder(frame, (2, 2, 2, int(frame.color_range)))

@@ -128,7 +128,7 @@ def probe(path: Path) -> VideoInfo:
             rate=rate,
             pix_fmt=frame.format.name,
             depth=8 if frame.format.has_palette else max(part.bits for part in frame.format.components[:3]),
-            colour=_colour(stream, frame),
+            colour=colour_of(stream, frame),
             codec=stream.codec_context.name,
             frames=stream.frames or round(duration * rate),
             duration=duration,
@@ -225,7 +225,8 @@ def _first_frame(path: Path, container: av.container.InputContainer, stream: Any
     raise InputError(f"{path} holds no frame that can be decoded: {_reason(error) if error else 'it is empty'}")
 
 
-def _colour(stream: Any, frame: av.VideoFrame) -> tuple[int, int, int, int]:
+def colour_of(stream: Any, frame: av.VideoFrame) -> tuple[int, int, int, int]:
+    """(matrix, primaries, transfer, range) as `VideoInfo.colour` has them."""
     context = stream.codec_context
     primaries = context.color_primaries or 2
     transfer = context.color_trc or 2

@@ -15,7 +15,7 @@ import numpy as np
 from mien.errors import InputError
 from mien.types import Frame
 from mien.video import pictures
-from mien.video.info import FrameIndex, index, opened, orientation, probe
+from mien.video.info import FrameIndex, colour_of, index, opened, orientation
 from mien.video.planar import Planar, from_decoder
 
 T = TypeVar("T")
@@ -105,10 +105,10 @@ def _read_clip(path: Path, start: int, stop: int, frames: FrameIndex, warnings: 
     if start >= stop:
         return
     first, last = int(frames.pts[start]), int(frames.pts[stop - 1])
-    colour = probe(path).colour
     with opened(path) as (container, stream):
         stream.thread_type = "AUTO"
         size: tuple[int, int] | None = None
+        colour: tuple[int, int, int, int] | None = None
         previous = None
         counted = container.format.name in WITHOUT_MOMENTS
         decoded = _decode_from(path, container, stream, frames, 0 if counted else start, warnings)
@@ -118,6 +118,7 @@ def _read_clip(path: Path, start: int, stop: int, frames: FrameIndex, warnings: 
             if pts > last:
                 return
             previous = pts
+            colour = colour or colour_of(stream, frame)
             pixels = upright(frame, colour)
             size = size or (pixels.width, pixels.height)
             if (pixels.width, pixels.height) != size:
