@@ -24,6 +24,9 @@ from mien.faces.recognise import Embedder
 from mien.types import Array, Detection, Face
 
 FORBIDDEN = 1e6
+LOYALTY = 0.4
+"""What it is worth, in differences of cosine, that a mesh was found in a track's own region: identities change hands
+only for a reason."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,9 @@ class _Live:
     velocity: Array = field(default_factory=lambda: np.zeros(2))
     missing: int = 0
     alone: bool = True
+    mixed: set[int] = field(default_factory=set)
+    presence: float = 0.0
+    embedding: Array | None = None
     last: int = 0
     frames: int = 0
     looked: int = 0
@@ -107,7 +113,8 @@ class _Live:
     def see(self, points: Array) -> None:
         """Learn velocity from how far the face is from where it was expected."""
         surprise = _centre(points) - _centre(self.points)
-        self.velocity = self.velocity + surprise * (0.5 if self.missing == 0 else 0.5 / (1 + self.missing))
+        gain = 0.5 if self.alone else 0.1  # a face half hidden seems to dodge
+        self.velocity = self.velocity + surprise * gain / (1 + self.missing)
         self.points, self.missing = points, 0
 
     def look(self, embedding: Array) -> None:
@@ -138,6 +145,13 @@ class _Live:
     def likeness(self, embedding: Array) -> float:
         """Cosine to the mean or to the recent looks, whichever is higher."""
         return float(max(_unit(self.sum_of_looks) @ embedding, self.looks @ embedding))
+
+    def exchange(self, other: _Live) -> None:
+        """Each becomes the other in all but what it has learnt."""
+        for name in ("points", "velocity", "missing", "presence", "embedding"):
+            mine, theirs = getattr(self, name), getattr(other, name)
+            setattr(self, name, theirs)
+            setattr(other, name, mine)
 
 
 @dataclass
@@ -184,6 +198,7 @@ class Tracker:
             self._detected = index
             seen += self._detect(rgb, seen)
         self._assign(rgb, _distinct(seen, self.settings.double), index)
+        self._untangle(rgb)
         faces = [self._row(track, index, scale) for track in self._live if track.missing == 0]
         self._end([t for t in self._live if t.missing > self.settings.coast or _outside(t.points, rgb)])
         return faces
@@ -199,14 +214,37 @@ class Tracker:
         return sorted(self._tracklets, key=lambda t: (t.first, t.number))
 
     def _find_company(self) -> None:
-        """Note which tracks overlap another one, where both are expected."""
-        if not self._live:
-            return
-        boxes = np.array([align.box(t.points) for t in self._live])
+        """Note which tracks overlap another one, where both are expected, and remember it until they are untangled."""
+        numbers = [t.number for t in self._live]
+        boxes = np.array([align.box(t.points) for t in self._live]).reshape(-1, 4)
         shared = iou(boxes, boxes, of="smaller")
-        np.fill_diagonal(shared, 0)
-        for track, most in zip(self._live, shared.max(axis=1), strict=True):
-            track.alone = bool(most <= self.settings.near)
+        for track, row in zip(self._live, shared, strict=True):
+            company = {n for n, part in zip(numbers, row, strict=True) if part > self.settings.near} - {track.number}
+            track.alone = not company
+            track.mixed = (track.mixed | company) & set(numbers)
+
+    def _untangle(self, rgb: Array) -> None:
+        """Compare the looks of those who met and have parted; who took the other's place gives it back."""
+        seen = [t for t in self._live if not t.missing]
+        boxes = np.array([align.box(t.points) for t in seen]).reshape(-1, 4)
+        shared = (iou(boxes, boxes, of="smaller") > self.settings.near).sum(axis=1)
+        hidden = {t.number for t, n in zip(seen, shared, strict=True) if n > 1}
+        for i, a in enumerate(self._live):
+            for b in self._live[i + 1 :]:
+                if b.number not in a.mixed or hidden & {a.number, b.number} or (a.missing and b.missing):
+                    continue
+                kept = crossed = 0.0
+                for one, other in ((a, b), (b, a)):
+                    if not one.missing:
+                        if one.embedding is None:
+                            one.embedding = self.embedder.embed(rgb, one.points)
+                        kept += one.likeness(one.embedding)
+                        crossed += other.likeness(one.embedding)
+                if crossed > kept + LOYALTY / 4:
+                    a.exchange(b)
+                if not (a.missing or b.missing):
+                    a.mixed.discard(b.number)
+                    b.mixed.discard(a.number)
 
     def _follow(self, rgb: Array) -> list[_Seen]:
         """Meshes in the regions where the tracks are expected. A lost face is not guessed at beside another one."""
@@ -266,8 +304,15 @@ class Tracker:
         for track in left_tracks.values():
             track.missing += 1
         for one in left_seen:
-            if not one.owners:
+            if not one.owners and not self._half_hidden(one):
                 self._begin(rgb, one, index)
+
+    def _half_hidden(self, one: _Seen) -> bool:
+        """Whether a mesh nobody wants overlaps a face beside which another is waited for: it shows itself soon."""
+        box = np.array([align.box(one.points)])
+        others = np.array([align.box(t.points) for t in self._live if not t.missing]).reshape(-1, 4)
+        crowded = bool((iou(box, others, of="smaller") > self.settings.near).any())
+        return crowded and any(t.missing and self._distance(t, one) < 3 * self.settings.reach for t in self._live)
 
     def _match(self, rgb: Array, tracks: list[_Live], seen: list[_Seen]) -> list[tuple[int, int]]:
         """The pairs of tracks and meshes that together differ least in place and looks."""
@@ -275,14 +320,16 @@ class Tracker:
             return []
         cost = np.full((len(tracks), len(seen)), FORBIDDEN)
         for i, track in enumerate(tracks):
-            reach = min(self.settings.reach * (1 + 0.25 * track.missing), 3.0)
+            patience = 1 + 0.25 * track.missing if track.alone or track.missing else 0.5
+            reach = min(self.settings.reach * patience, 3.0)
             for j, one in enumerate(seen):
                 distance = self._distance(track, one)
                 ratio = _size(one.points) / _size(track.points)
                 if distance < reach and 0.5 < ratio < 2.0:
                     likeness = track.likeness(self._embedding(rgb, one))
                     if likeness > 0.25 * self.embedder.same:
-                        cost[i, j] = 0.5 * distance / reach + 1.5 * (1 - likeness)
+                        own = LOYALTY if one.owners == {track.number} else 0.0
+                        cost[i, j] = distance / self.settings.reach + 1 - likeness - own
         rows, columns = linear_sum_assignment(cost)
         return [(i, j) for i, j in zip(rows, columns, strict=True) if cost[i, j] < FORBIDDEN]
 
@@ -298,13 +345,14 @@ class Tracker:
 
     def _see(self, rgb: Array, track: _Live, seen: _Seen) -> None:
         track.see(seen.points)
+        track.presence, track.embedding = seen.presence, seen.embedding
         track.score += seen.presence
         track.frames += 1
         if seen.detected is not None:
             track.asked += 1
             track.confirmed += seen.detected
         fresh = seen.embedding is not None or track.frames % self.settings.every == 0
-        if track.looked == 0 or (track.alone and fresh):
+        if track.looked == 0 or (track.alone and not track.mixed and fresh):
             track.look(self._embedding(rgb, seen))
 
     def _begin(self, rgb: Array, seen: _Seen, index: int) -> None:
@@ -316,7 +364,7 @@ class Tracker:
     def _row(self, track: _Live, index: int, scale: float) -> Face:
         points = track.points / np.float32(scale)
         points[:, :2] += np.float32(0.5 / scale - 0.5)  # pixel centres to pixel centres
-        face = align.face(points, track.score / track.frames, track.number)
+        face = align.face(points, track.presence, track.number)
         track.area += (face.box[2] - face.box[0]) * (face.box[3] - face.box[1])
         if track.end is None:
             track.start = face
