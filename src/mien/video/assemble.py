@@ -265,6 +265,7 @@ def _decoded(chunks: Sequence[Path], info: VideoInfo) -> Iterator[tuple[int, Pla
         with av.open(str(chunk)) as container:
             scale = _scale(container, info)
             for frame in container.decode(video=0):
+                assert frame.pts is not None, "a chunk states every moment"
                 yield int(frame.pts * scale) - SHIFT, from_decoder(frame, (2, 2, 2, int(frame.color_range)))
 
 
