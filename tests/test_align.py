@@ -1,4 +1,4 @@
-"""Poses are read back from meshes; crops show the face where the template says, and come back to where they were cut."""
+"""Poses are read back from meshes; crops show the face where the template says, and go back to where they were cut."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_margin_widens_about_the_middle(template: str) -> None:
 
 
 def test_unknown_template() -> None:
-    with pytest.raises(SettingsError, match="nobody.*arcface_112.*native"):
+    with pytest.raises(SettingsError, match=r"nobody.*arcface_112.*native"):
         align.matrix(heads.mesh(), CropSpec("nobody", 64))
 
 

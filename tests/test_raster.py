@@ -28,7 +28,7 @@ def test_values_are_linear() -> None:
 
 
 def test_the_nearest_wins_whatever_the_order() -> None:
-    near = CORNERS + [15, 5, -3]
+    near = CORNERS + np.array([15, 5, -3])
     points, colours = np.vstack([CORNERS, near]), np.repeat([[1.0], [2.0]], 4, axis=0)
     for order in ([*QUAD, *(QUAD + 4)], [*(QUAD + 4), *QUAD]):
         values, _ = raster.draw(points, np.array(order), colours, 80, 60)

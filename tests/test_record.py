@@ -94,7 +94,7 @@ def test_anchors_of_a_whole_track(record: Record) -> None:
 
 def test_a_track_by_name(record: Record) -> None:
     assert record.track("T2").tracklets == (1,)
-    with pytest.raises(InputError, match="T9.*T1, T2"):
+    with pytest.raises(InputError, match=r"T9.*T1, T2"):
         record.track("T9")
 
 

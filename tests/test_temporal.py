@@ -19,7 +19,8 @@ def face(frame: int, seed: int = 5) -> Array:
     texture = cv2.GaussianBlur(np.random.default_rng(seed).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8), (0, 0), 3)
     texture = cv2.normalize(texture, None, 40, 215, cv2.NORM_MINMAX)
     matrix = cv2.getRotationMatrix2D(heads.CENTRE, 1.5 * frame, 1 + 0.01 * frame)
-    moved = cv2.warpAffine(texture, matrix + [[0, 0, 2.0 * frame], [0, 0, frame]], (SIDE, SIDE), borderMode=1)
+    matrix[:, 2] += 2.0 * frame, frame
+    moved = cv2.warpAffine(texture, matrix, (SIDE, SIDE), borderMode=cv2.BORDER_REPLICATE)
     return np.clip(moved + random.normal(0, 1, moved.shape), 0, 255).astype(np.uint8)
 
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
 
+import cv2
 import numpy as np
 
 from mien import compose, image, raster
@@ -83,7 +84,7 @@ def render(
     reasons: list[str | None] = [None] * len(parts)
     for i in sorted(range(len(parts)), key=lambda i: texture.eye_distance(parts[i].face.points)):
         part = parts[i]
-        fade = np.float32(np.interp(abs(part.face.pose.yaw), TURNED, (1.0, 0.0)))
+        fade = float(np.interp(abs(part.face.pose.yaw), TURNED, (1.0, 0.0)))
         if fade == 0:
             reasons[i] = "extreme pose"
             continue
@@ -95,7 +96,9 @@ def render(
             face, mapped = _light_and_colour(at, part, settings, seed)
             look = part.look or compose.measure(at.target, mapped.apply(face), at.alpha * at.seen, settings, seed)
             look = Look(mapped, look.detail, look.grain)
-            result, changed = compose.compose(at.target, face, at.alpha * at.seen * fade, settings, look, seed)
+            result, changed = compose.compose(at.target, face, at.alpha * at.seen, settings, look, seed)
+            if fade < 1:  # after composing: a mask that is thin all over would be taken for a rim and eroded
+                result = cv2.addWeighted(at.target, 1 - fade, result, fade, 0)
         with clock.stage("paste"):
             pixels = pixels.paste(at.region, result, changed)
     return pixels, reasons
