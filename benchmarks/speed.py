@@ -78,8 +78,8 @@ def compare(clip: Path, photo: Path, folder: Path) -> str:
 def memory(clip: Path, photo: Path) -> str:
     """Largest resident set of analysing and swapping a clip, in MiB, measured in a fresh process."""
     with tempfile.TemporaryDirectory() as folder:
-        code = f"import benchmarks.speed as s; s.swapped(s.Path({str(clip)!r}), s.Path({folder!r}) / 'o.mp4', s.Path({str(photo)!r}), None)"
-        subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
+        job = [sys.executable, "-m", "mien.cli", "swap", str(photo), str(clip), "-o", str(Path(folder) / "out.mp4")]
+        subprocess.run(job, check=True)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     return f"{clip.name}: {video.probe(clip).frames} frames, peak {peak:.0f} MiB"
 

@@ -61,7 +61,8 @@ def _bank() -> Path:
 def _astronaut() -> Array:
     """The photo, found by path: importing scikit-image for it would take longer than reading it."""
     package = importlib.util.find_spec("skimage")
-    assert package is not None and package.origin is not None, "scikit-image is a dependency"
+    assert package is not None, "scikit-image is a dependency"
+    assert package.origin is not None, "scikit-image is a package of files"
     path = Path(package.origin).parent / "data" / "astronaut.png"
     if not path.is_file():
         raise InputError("scikit-image's astronaut.png is missing: reinstall scikit-image")

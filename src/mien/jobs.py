@@ -64,7 +64,7 @@ class Job:
     analyse: Mapping[str, Any] = field(default_factory=dict)
     analysis: Path | None = None
     seed: int = 0
-    consent: Consent = Consent()
+    consent: Consent = field(default_factory=Consent)
     overwrite: bool = False
     chunk: int = CHUNK
 

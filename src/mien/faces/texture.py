@@ -59,7 +59,7 @@ def visibility(points: Array) -> Array:
 
 def vertex_colours(rgb: Array, points: Array) -> Array:
     """Colour at each vertex (468 x 3, the picture's own dtype), averaged over about 3 % of the face's width."""
-    radius = max(int(round(0.03 * eye_distance(points))), 1)
+    radius = max(round(0.03 * eye_distance(points)), 1)
     soft = cv2.blur(rgb, (2 * radius + 1, 2 * radius + 1))
     xy = points[:468, :2].astype(np.float32)
     colours = cv2.remap(soft, xy[None, :, 0], xy[None, :, 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

@@ -20,7 +20,7 @@ import numpy as np
 from mien.errors import NoFaceError
 from mien.faces import align, reskin, texture
 from mien.systems import AbstractSystem
-from mien.types import Array, Crop, CropSpec, Identity, Swapped
+from mien.types import Array, Crop, CropSpec, Identity, Pose, Swapped
 
 CARDS: tuple[str, ...] = ("bank",)
 
@@ -48,7 +48,7 @@ class System(AbstractSystem):
             raise NoFaceError("library needs a crop of the face that it is to hide")
         ranked = rank(source[0])
         # The draw depends on the face too, or all the people of a clip would become one person.
-        salt = int.from_bytes(hashlib.sha256(np.ascontiguousarray(source[0].rgb)).digest()[:4], "big")
+        salt = int.from_bytes(hashlib.sha256(source[0].rgb.tobytes()).digest()[:4], "big")
         random = np.random.default_rng([self.config.seed, salt])
         return bank()[ranked[random.integers(min(self.config.best, len(ranked)))]]
 
@@ -70,6 +70,7 @@ def composite(number: int, points: Array) -> Crop:
     """One face of the bank as a crop."""
     encoded = (resources.files("mien") / "assets" / "bank" / f"{number + 1:02d}.jpg").read_bytes()
     rgb = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB)
+    assert rgb is not None, "the bank's pictures come with the package"
     face = align.face(points, 1.0)
     return Crop(rgb, np.array([[1.0, 0, 0], [0, 1.0, 0]]), points, System.source_spec, face)
 
@@ -86,7 +87,7 @@ def rank(crop: Crop) -> list[int]:
     return [int(i) for i in np.argsort((table / (np.median(table, axis=0) + 1e-6)).sum(axis=1), kind="stable")]
 
 
-def _traits(colours: Array, pose: align.Pose) -> tuple[Array, Array, Array, Array]:
+def _traits(colours: Array, pose: Pose) -> tuple[Array, Array, Array, Array]:
     """What a fit depends on: pose (degrees), mean colour, light (colour against the mean, by vertex), the seam's colours."""
     values = colours.astype(np.float64)
     skin = values[texture.skin_vertices()]
