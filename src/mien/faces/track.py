@@ -42,7 +42,7 @@ class Settings:
     every: int = 8
     presence: float = 0.5
     coast: int = 45
-    near: float = 0.1
+    near: float = 0.02
     double: float = 0.5
     reach: float = 0.6
 
@@ -113,7 +113,7 @@ class _Live:
     def see(self, points: Array) -> None:
         """Learn velocity from how far the face is from where it was expected."""
         surprise = _centre(points) - _centre(self.points)
-        gain = 0.5 if self.alone else 0.1  # a face half hidden seems to dodge
+        gain = 0.3 if self.alone else 0.1  # a face half hidden seems to dodge
         self.velocity = self.velocity + surprise * gain / (1 + self.missing)
         self.points, self.missing = points, 0
 
@@ -233,14 +233,15 @@ class Tracker:
             for b in self._live[i + 1 :]:
                 if b.number not in a.mixed or hidden & {a.number, b.number} or (a.missing and b.missing):
                     continue
-                kept = crossed = 0.0
+                kept = crossed = least = 0.0
                 for one, other in ((a, b), (b, a)):
                     if not one.missing:
                         if one.embedding is None:
                             one.embedding = self.embedder.embed(rgb, one.points)
                         kept += one.likeness(one.embedding)
                         crossed += other.likeness(one.embedding)
-                if crossed > kept + LOYALTY / 4:
+                        least += 0.7 * self.embedder.same
+                if crossed > max(kept + LOYALTY / 4, least):
                     a.exchange(b)
                 if not (a.missing or b.missing):
                     a.mixed.discard(b.number)
@@ -308,11 +309,17 @@ class Tracker:
                 self._begin(rgb, one, index)
 
     def _half_hidden(self, one: _Seen) -> bool:
-        """Whether a mesh nobody wants overlaps a face beside which another is waited for: it shows itself soon."""
+        """Whether a mesh nobody wants touches one face beside which another is waited for: it shows itself soon."""
         box = np.array([align.box(one.points)])
-        others = np.array([align.box(t.points) for t in self._live if not t.missing]).reshape(-1, 4)
-        crowded = bool((iou(box, others, of="smaller") > self.settings.near).any())
-        return crowded and any(t.missing and self._distance(t, one) < 3 * self.settings.reach for t in self._live)
+        boxes = np.array([align.box(t.points) for t in self._live]).reshape(-1, 4)
+        touched = {
+            t.number
+            for t, part in zip(self._live, iou(box, boxes, of="smaller")[0], strict=True)
+            if part > self.settings.near
+        }
+        return any(
+            t.missing and touched - {t.number} and self._distance(t, one) < 3 * self.settings.reach for t in self._live
+        )
 
     def _match(self, rgb: Array, tracks: list[_Live], seen: list[_Seen]) -> list[tuple[int, int]]:
         """The pairs of tracks and meshes that together differ least in place and looks."""
@@ -320,14 +327,16 @@ class Tracker:
             return []
         cost = np.full((len(tracks), len(seen)), FORBIDDEN)
         for i, track in enumerate(tracks):
-            patience = 1 + 0.25 * track.missing if track.alone or track.missing else 0.5
-            reach = min(self.settings.reach * patience, 3.0)
+            strict = not (track.alone or track.missing)  # a mesh can hang between two faces that touch
+            reach = self.settings.reach * (0.5 if strict else min(1 + 0.25 * track.missing, 5.0))
+            stretch = 1.3 if strict else 2.0
+            least = self.embedder.same * (0.25 if track.alone else 0.5)
             for j, one in enumerate(seen):
                 distance = self._distance(track, one)
                 ratio = _size(one.points) / _size(track.points)
-                if distance < reach and 0.5 < ratio < 2.0:
+                if distance < reach and 1 / stretch < ratio < stretch:
                     likeness = track.likeness(self._embedding(rgb, one))
-                    if likeness > 0.25 * self.embedder.same:
+                    if likeness > least:
                         own = LOYALTY if one.owners == {track.number} else 0.0
                         cost[i, j] = distance / self.settings.reach + 1 - likeness - own
         rows, columns = linear_sum_assignment(cost)
