@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import portraits
+from mien import analysis
 from mien.types import Consent, Manifest
 
 SHARED = Path(__file__).parents[1].parent / "shared"
@@ -43,3 +45,18 @@ def manifest() -> Manifest:
         versions={"mien": "0.1.0"},
         consent=Consent("the person shown", "I agree"),
     )
+
+
+@pytest.fixture(scope="session")
+def moving(session_tmp: Path) -> Path:
+    """A folder of its own with `clip.mp4`: a real face, filmed by a moving camera, with sound."""
+    folder = session_tmp / "moving"
+    folder.mkdir()
+    portraits.clip(folder / "clip.mp4")
+    return folder / "clip.mp4"
+
+
+@pytest.fixture(scope="session")
+def analysed(moving: Path) -> Path:
+    """The analysis of `moving`, kept beside it, so that every job on the clip finds it."""
+    return analysis.run(moving).path

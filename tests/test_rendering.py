@@ -129,7 +129,8 @@ def test_a_covered_face_is_left_alone(scene: Scene) -> None:
     memory = Memory.of(np.stack([usual] * 5))
     x0, y0, x1, y1 = (int(v) for v in scene.face.box)
     covered = scene.photo.array.copy()
-    covered[y0:y1, x0:x1] = np.random.default_rng(0).integers(0, 60, (y1 - y0, x1 - x0, 3)) + [0, 190, 0]
+    covered[y0:y1, x0:x1] = np.random.default_rng(0).integers(0, 60, (y1 - y0, x1 - x0, 3))
+    covered[y0:y1, x0:x1, 1] += 190
     part = replace(scene.part, memory=memory)
     pixels, reasons = rendering.render(Picture(covered), [part], ComposeSettings(), 0)
     assert reasons == ["occluded"]

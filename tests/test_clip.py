@@ -1,0 +1,187 @@
+"""A clip is swapped without losing a frame or a sound, and a killed job ends in the very bytes of one left in peace."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+import portraits
+from mien import provenance, video
+from mien.clip import _joined, ordered
+from mien.faces import align
+from mien.faces.record import Record
+from mien.jobs import Job, Result
+
+FAST = {"preset": "ultrafast"}
+CHUNK = portraits.KEY_EVERY
+
+
+def job(target: Path, out: Path, **settings: object) -> Job:
+    source = () if settings.pop("nobody", False) else (portraits.composite(7),)
+    return Job(target=target, out=out, source=source, encode=FAST, chunk=CHUNK, **settings)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def done(moving: Path, analysed: Path, tmp_path_factory: pytest.TempPathFactory) -> Result:
+    """The undisturbed job."""
+    return job(moving, tmp_path_factory.mktemp("clip") / "out.mp4").run()
+
+
+def sounds(path: Path) -> list[tuple[int, bytes]]:
+    with av.open(str(path)) as container:
+        return [(p.pts, bytes(p)) for p in container.demux(container.streams.audio[0]) if p.size]
+
+
+def test_every_frame_is_swapped(done: Result) -> None:
+    assert done.frames == done.swapped == portraits.FRAMES
+    assert list(done.skipped) == []
+    assert sorted(p.name for p in done.out.parent.iterdir()) == ["out.mp4", "out.mp4.manifest.json"]
+
+
+def test_no_frame_is_lost_and_the_sound_is_the_same(moving: Path, done: Result) -> None:
+    before, after = video.index(moving), video.index(done.out)
+    assert video.probe(done.out).time_base == video.probe(moving).time_base
+    np.testing.assert_array_equal(before.pts, after.pts)
+    assert before.last_duration == after.last_duration
+    assert sounds(done.out) == sounds(moving)
+
+
+def test_the_face_changes_and_the_rest_is_only_encoded(moving: Path, analysed: Path, done: Result) -> None:
+    record = Record(analysed)
+    rows = record.rows(record.tracks[0], 0, portraits.FRAMES)
+    for before, after in zip(video.read(moving), video.read(done.out), strict=True):
+        change = np.abs(before.pixels.rgb().astype(int) - after.pixels.rgb()).mean(axis=2)
+        x0, y0, x1, y1 = align.box(rows.points[before.index])
+        outside = np.ones(change.shape, bool)
+        outside[int(y0) - 8 : int(y1) + 9, int(x0) - 8 : int(x1) + 9] = False
+        inside = change[int(y0) : int(y1), int(x0) : int(x1)]
+        assert change[outside].mean() < 2.0
+        assert inside.mean() > 2 * change[outside].mean()
+
+
+def test_the_manifest_is_in_the_file_and_beside_it(moving: Path, done: Result) -> None:
+    inside = provenance.read(done.out)
+    assert inside is not None
+    assert inside.inputs["target"] == provenance.sha256(moving)
+    record = json.loads(done.manifest.read_text())
+    assert record["manifest"]["settings"] == json.loads(inside.to_json())["settings"]
+    assert record["record"]["not_swapped"] == []
+
+
+def test_without_a_cast_the_clip_is_only_encoded(moving: Path, tmp_path: Path) -> None:
+    result = job(moving, tmp_path / "out.mp4", nobody=True).run()
+    assert result.swapped == 0
+    assert sounds(result.out) == sounds(moving)
+    for before, after in zip(video.read(moving), video.read(result.out), strict=True):
+        assert before.pts == after.pts
+        assert np.abs(before.pixels.rgb().astype(int) - after.pixels.rgb()).mean() < 2.0
+
+
+def test_other_chunks_hold_the_same_pictures(moving: Path, analysed: Path, done: Result, tmp_path: Path) -> None:
+    """What is rendered into a frame does not depend on where a chunk begins; only the encoder's key frames do."""
+    pictures = []
+    for chunk in (CHUNK, 1000):
+        out = tmp_path / f"{chunk}.mkv"
+        Job(target=moving, out=out, source=(portraits.composite(7),), encode={"codec": "ffv1"}, chunk=chunk).run()
+        pictures.append([frame.pixels.rgb() for frame in video.read(out)])
+    assert len(pictures[0]) == portraits.FRAMES
+    for short, long in zip(*pictures, strict=True):
+        assert np.abs(short.astype(int) - long).max() <= 1
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from mien.jobs import Job
+
+def tell(stage, done, total):
+    print(stage, done, flush=True)
+    sys.stdin.readline()  # wait to be told to go on, so that a kill comes when the parent wants it
+
+target, out, source, chunk = sys.argv[1:]
+Job(target=Path(target), out=Path(out), source=(Path(source),), encode={"preset": "ultrafast"}, chunk=int(chunk),
+    overwrite=True).run(tell)
+"""
+
+
+def run_until(target: Path, out: Path, steps: int | None) -> list[str]:
+    """Run the job in a process of its own and kill it after so many steps; None: to the end. Returns what it told."""
+    command = [sys.executable, "-c", CHILD, str(target), str(out), str(portraits.composite(7)), str(CHUNK)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        if steps is None:
+            told = process.communicate("\n" * 1000)[0].splitlines()
+            assert process.returncode == 0
+            return told
+        process.stdin.write("\n" * (steps - 1))
+        process.stdin.flush()
+        told = [process.stdout.readline() for _ in range(steps)]
+        time.sleep(random.Random(steps).random() * 0.05)  # encoder and writer threads go on meanwhile
+        process.kill()
+        assert process.wait() == -signal.SIGKILL, "it was still at work"
+        return told
+
+
+def test_killed_jobs_end_in_the_same_bytes(moving: Path, analysed: Path, done: Result, tmp_path: Path) -> None:
+    """SIGKILL in the second chunk, again a little later; then the job is left to finish."""
+    target = tmp_path / "clip.mp4"
+    shutil.copy(moving, target)
+    shutil.copy(analysed, tmp_path / analysed.name)
+    out = tmp_path / "out" / "out.mp4"
+    out.parent.mkdir()
+    whole = portraits.FRAMES + portraits.FRAMES // CHUNK + 1
+    run_until(target, out, CHUNK + 4)
+    assert not out.exists()
+    run_until(target, out, CHUNK + 6)
+    finished = list((out.parent / "out.mp4.mien").glob("chunk-*.json"))
+    assert len(finished) == 2
+    told = run_until(target, out, None)
+    assert len(told) == whole - 2 * CHUNK, "finished chunks are not made again"
+    assert out.read_bytes() == done.out.read_bytes()
+    assert (out.parent / done.manifest.name).read_bytes() == done.manifest.read_bytes()
+    assert sorted(p.name for p in out.parent.iterdir()) == ["out.mp4", "out.mp4.manifest.json"]
+
+
+def test_ordered_keeps_the_order_and_passes_errors_on() -> None:
+    def slow_when_even(number: int) -> int:
+        time.sleep(0.002 * (number % 2 == 0))
+        if number == 30:
+            raise ValueError("thirty")
+        return number
+
+    assert list(ordered(slow_when_even, range(20))) == list(range(20))
+    with pytest.raises(ValueError, match="thirty"):
+        list(ordered(slow_when_even, range(40)))
+
+
+def test_ordered_reads_only_a_little_ahead() -> None:
+    taken = []
+
+    def items() -> object:
+        for number in range(100):
+            taken.append(number)
+            yield number
+
+    results = ordered(lambda n: n, items())  # type: ignore[arg-type]
+    assert next(results) == 0
+    assert len(taken) < 10
+    results.close()  # type: ignore[attr-defined]
+
+
+def test_stretches_are_joined() -> None:
+    notes = [(3, 3, "T1", "occluded"), (1, 2, "T1", "occluded"), (2, 2, "T2", "occluded"), (5, 5, "T1", "no face")]
+    notes += [(4, 4, "T1", "occluded"), (9, 9, "T1", "occluded")]
+    assert _joined(notes) == [
+        (1, 4, "T1", "occluded"), (2, 2, "T2", "occluded"), (5, 5, "T1", "no face"), (9, 9, "T1", "occluded"),
+    ]  # fmt: skip
