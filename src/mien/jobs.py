@@ -85,6 +85,8 @@ class Job:
         """What the output will say of itself: it holds no path and no time, so the same job gives the same bytes."""
         photos = {f"{name}/{i}": path for name, paths in self._photos().items() for i, path in enumerate(paths)}
         inputs = {"target": _digest(self.target)} | {name: _digest(path) for name, path in photos.items()}
+        if self.analysis is not None:
+            inputs["analysis"] = _digest(self.analysis)
         settings = {
             "system": self.system,
             "options": dict(self.options),
@@ -250,10 +252,10 @@ def read_cast(values: Sequence[str]) -> dict[str, tuple[Path, ...]]:
     """`T1=anna.jpg` pairs, YAML files of such pairs (paths relative to the file), or 'none'. Raises SettingsError."""
     cast: dict[str, tuple[Path, ...]] = {}
     for value in values:
-        name, equals, path = value.partition("=")
+        name, _, path = value.partition("=")
         if value == "none":
             continue
-        if equals:
+        if name and path:
             cast[name] = (Path(path),)
         elif Path(value).suffix in (".yaml", ".yml"):
             cast |= _cast_file(Path(value))
@@ -267,10 +269,10 @@ def _cast_file(path: Path) -> dict[str, tuple[Path, ...]]:
         pairs = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"{path} cannot be read as a cast list: it wants lines like 'T1: anna.jpg'") from error
-    if not isinstance(pairs, dict):
+    many = {str(k): v if isinstance(v, list) else [v] for k, v in pairs.items()} if isinstance(pairs, dict) else {}
+    if not many or not all(paths and all(isinstance(p, str) for p in paths) for paths in many.values()):
         raise InputError(f"{path} is not a cast list: it wants lines like 'T1: anna.jpg'")
-    many = {str(k): v if isinstance(v, list) else [v] for k, v in pairs.items()}
-    return {name: tuple(path.parent / str(p) for p in paths) for name, paths in many.items()}
+    return {name: tuple(path.parent / p for p in paths) for name, paths in many.items()}
 
 
 def read_consent(value: str | None) -> Consent:
@@ -279,7 +281,11 @@ def read_consent(value: str | None) -> Consent:
         return Consent()
     path = Path(value)
     try:
-        return Consent(path.stem, path.read_text(encoding="utf-8").strip()) if path.is_file() else Consent(None, value)
+        is_file = path.is_file()
+    except OSError:  # many words are too long for a file's name
+        is_file = False
+    try:
+        return Consent(path.stem, path.read_text(encoding="utf-8").strip()) if is_file else Consent(None, value)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read: the consent file must be plain text") from error
 
