@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -56,6 +57,10 @@ class Settings:
         return (mesh, *yunet[:1]) if self.detector != "mtcnn" else (mesh,)
 
 
+_Past = tuple[int, Array, float, list[Face]]
+"""A frame that has gone by: index, working RGB, its scale, the faces that were followed in it."""
+
+
 @dataclass(frozen=True)
 class Finder:
     """A detector and a landmarker that work together."""
@@ -88,17 +93,24 @@ def run(
     tracker = track.Tracker(finder.detector, finder.landmarker, embedder, track.Settings(every=settings.every))
     keepsakes: dict[int, Keepsake] = {}
     cuts: list[int] = []
+    past: deque[_Past] = deque(maxlen=settings.every)
     transfer = TRANSFERS.get(info.colour[2], "sdr")
     writer = RecordWriter(out)
     try:
         for frame, rgb, scale in _working(clip, info, settings.max_side):
             shot = tracker.shot
-            for face in tracker.step(frame.index, image.to_8bit(rgb, transfer), scale):
-                assert face.track is not None
-                keepsake = keepsakes.setdefault(face.track, Keepsake())
-                _write(writer, keepsake, frame.index, rgb, face, scale)
+            seen = tracker.step(frame.index, image.to_8bit(rgb, transfer), scale)
             if tracker.shot != shot:
                 cuts.append(frame.index)
+                past.clear()
+            for face in seen:
+                assert face.track is not None
+                if face.track not in keepsakes:
+                    keepsakes[face.track] = Keepsake()
+                    for earlier in _backwards(finder.landmarker, face, past, transfer):
+                        _write(writer, keepsakes[face.track], *earlier)
+                _write(writer, keepsakes[face.track], frame.index, rgb, face, scale)
+            past.append((frame.index, rgb, scale, seen))
             tell("analyse", frame.index + 1, info.frames)
         found = track.finish(tracker.close(), embedder.same)
         tracks = [_track(t, Keepsake.joined([keepsakes[n] for n in t.tracklets])) for t in found]
@@ -120,11 +132,37 @@ def _working(clip: Path, info: video.VideoInfo, max_side: int) -> Iterator[tuple
         yield frame, frame.pixels.rgb(size=size), scale
 
 
+def _backwards(
+    landmarker: landmarks.Landmarker, face: Face, past: Sequence[_Past], transfer: image.Transfer
+) -> Iterator[tuple[int, Array, Face, float]]:
+    """Follow a face that a detection has just shown back through the frames since the last one, so that none is missed."""
+    points = face.points
+    for index, rgb, scale, others in reversed(past):
+        roi = landmarks.roi_from_points(_scaled(points, scale))
+        found, presence = landmarker.landmarks(image.to_8bit(rgb, transfer), [roi])
+        there = align.face(_scaled(found[0], 1 / scale), min(face.score, float(presence[0])), face.track)
+        taken = [other for other in others if _overlap(other, there) > 0.3]
+        if presence[0] < faces.PRESENT or taken or _overlap(there, face) < 0.3:
+            return
+        yield index, rgb, there, scale
+        face, points = there, there.points
+
+
+def _overlap(a: Face, b: Face) -> float:
+    return float(detect.iou(np.array([a.box]), np.array([b.box]))[0, 0])
+
+
+def _scaled(points: Array, scale: float) -> Array:
+    """A mesh in pixels of a picture `scale` times as large, pixel centres to pixel centres."""
+    moved = points * np.float32(scale)
+    moved[:, :2] += np.float32(scale / 2 - 0.5)
+    return np.asarray(moved, np.float32)
+
+
 def _write(writer: RecordWriter, keepsake: Keepsake, index: int, rgb: Array, face: Face, scale: float) -> None:
     """One face of one frame: its row, and what is remembered of it."""
     rgb8 = rgb if rgb.dtype == np.uint8 else (rgb >> 8).astype(np.uint8)
-    points = face.points * np.float32(scale)
-    points[:, :2] += np.float32(scale / 2 - 0.5)
+    points = _scaled(face.points, scale)
     region = align.native_region(points, 1.1, rgb.shape[1], rgb.shape[0])
     local = points - np.array([region.x, region.y, 0], np.float32)
     colours = texture.vertex_colours(rgb8[region.slices], local)
@@ -138,7 +176,7 @@ def _track(found: track.Track, keepsake: Keepsake) -> Track:
     thumbnails = np.stack([item for _, item in keepsake.thumbnails.items])
     assert keepsake.view is not None
     return Track(
-        found.name, found.tracklets, found.frames, found.first, found.last, found.area,
+        found.name, found.tracklets, keepsake.frames, keepsake.first, keepsake.last, found.area,
         keepsake.score / keepsake.frames, keepsake.view, Memory.of(textures), thumbnails,
     )  # fmt: skip
 

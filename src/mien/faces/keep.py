@@ -57,10 +57,9 @@ class Keepsake:
 
     def look(self, frame: int, rgb: Array, points: Array, score: float) -> None:
         """Take in one face: rgb is the frame (uint8), points its mesh there."""
-        if self.frames == 0:
-            self.first = frame
+        self.first = frame if self.frames == 0 else min(self.first, frame)
         x0, y0, x1, y1 = align.box(points)
-        self.frames, self.last = self.frames + 1, frame
+        self.frames, self.last = self.frames + 1, max(self.last, frame)
         self.area += (x1 - x0) * (y1 - y0)
         self.score += score
         texture_wanted, thumbnail_wanted = self.textures.wants(), self.thumbnails.wants()
