@@ -8,6 +8,7 @@ import os
 import platform
 import shutil
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def _opens(encoder: str) -> bool:
 
     context: Any = av.CodecContext.create(encoder, "w")
     context.width, context.height, context.pix_fmt = 256, 256, "yuv420p"
-    context.time_base = "1/25"
+    context.time_base = Fraction(1, 25)
     try:
         context.open()
     except (av.FFmpegError, ValueError):
