@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from mien import rendering, video
+from mien import provenance, rendering, video
 from mien.chunks import Work
 from mien.compose import ComposeSettings, Look
 from mien.faces import align, steady
@@ -21,7 +21,7 @@ from mien.faces.record import Record, Track
 from mien.picture import Picture
 from mien.systems import AbstractSystem
 from mien.types import Frame, Identity, Manifest
-from mien.video import EncodeSettings
+from mien.video import EncodeSettings, FrameIndex
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -52,6 +52,10 @@ class Done:
     warnings: list[str] = field(default_factory=list)
     clock: rendering.Clock = field(default_factory=rendering.Clock)
 
+    def record(self) -> dict[str, object]:
+        """What the manifest beside the output says of the run."""
+        return {"not_swapped": self.skipped, "warnings": self.warnings}
+
 
 @dataclass(frozen=True)
 class _Role:
@@ -73,12 +77,13 @@ def render_clip(
     seed: int,
     tell: Callable[[str, int, int], None],
     chunk: int = CHUNK,
+    warnings: Sequence[str] = (),
 ) -> Done:
     """Swap a clip's cast. Chunks that an earlier, killed run of the same job finished are kept."""
     info, index = video.probe(target), video.index(target)
     encode = video.settings_for(out, info, encode)
     ranges = video.chunk_ranges(index, chunk)
-    done = Done(len(index.pts))
+    done = Done(len(index.pts), warnings=list(warnings))
     roles = [_prepare(each, system, compose, seed) for each in casting]
     work = Work(out.with_name(out.name + ".mien"), _key(manifest, out, encode, chunk))
     for number, (start, stop) in enumerate(ranges):
@@ -86,7 +91,7 @@ def render_clip(
         note = work.note(number)
         if note is None:
             renderer = _Renderer(roles, system, compose, seed, done.clock)
-            frames = _counted(renderer.frames(target, start, stop), start, done.frames, tell)
+            frames = _counted(renderer.frames(target, index, start, stop), start, done.frames, tell)
             last = index.last_duration if stop == done.frames else None
             video.encode_chunk(work.piece(number), frames, info, encode, last)
             note = {"swapped": renderer.swapped, "skipped": renderer.skipped}
@@ -94,10 +99,17 @@ def render_clip(
         done.swapped += note["swapped"]
         done.skipped += [(int(a), int(b), str(track), str(why)) for a, b, track, why in note["skipped"]]
     tell("swap", done.frames, done.frames)
-    with done.clock.stage("assemble"):
-        pieces = [work.piece(n) for n in range(len(ranges))]
-        done.warnings += video.assemble(out, target, pieces, info, encode, manifest)
     done.skipped = _joined(done.skipped)
+    # The sidecar comes first, so that a kill between the two never leaves an output that says nothing of itself.
+    provenance.write_sidecar(out, manifest, done.record())
+    try:
+        with done.clock.stage("assemble"):
+            pieces = [work.piece(n) for n in range(len(ranges))]
+            done.warnings += video.assemble(out, target, pieces, info, encode, manifest)
+    except BaseException:
+        provenance.sidecar_path(out).unlink(missing_ok=True)
+        raise
+    provenance.write_sidecar(out, manifest, done.record())
     work.remove()
     return done
 
@@ -130,7 +142,7 @@ class _Renderer:
     swapped: int = 0
     skipped: list[tuple[int, int, str, str]] = field(default_factory=list)
 
-    def frames(self, target: Path, start: int, stop: int) -> Iterator[Frame]:
+    def frames(self, target: Path, index: FrameIndex, start: int, stop: int) -> Iterator[Frame]:
         """The rendered frames start .. stop - 1, in order; a few are worked on at once."""
         parts = [(role.casting.track.name, self._parts(role, start, stop)) for role in self.roles]
 
@@ -144,7 +156,7 @@ class _Renderer:
                     if not isinstance(part, rendering.Part)]  # fmt: skip
             return replace(frame, pixels=pixels), told + [(n, r) for (n, _), r in zip(cast, reasons, strict=True)]
 
-        for frame, told in ordered(work, video.read(target, start, stop)):
+        for frame, told in ordered(work, video.read(target, start, stop, frames=index)):
             self.swapped += sum(why is None for _, why in told)
             self.skipped += [(frame.index, frame.index, name, why) for name, why in told if why is not None]
             yield frame

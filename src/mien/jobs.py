@@ -192,11 +192,10 @@ class Job:
                 casting.append(Casting(record, tracks[name], identity))
         done = render_clip(
             self.target, self.out, casting, system, ComposeSettings(**self.compose), EncodeSettings(**self.encode),
-            manifest, self.seed, tell, self.chunk,
+            manifest, self.seed, tell, self.chunk, warnings,
         )  # fmt: skip
-        notes = [*warnings, *done.warnings]
-        sidecar = provenance.write_sidecar(self.out, manifest, {"not_swapped": done.skipped, "warnings": notes})
-        return Result(self.out, sidecar, done.frames, done.swapped, done.skipped, notes, _stages(done.clock))
+        sidecar = provenance.sidecar_path(self.out)
+        return Result(self.out, sidecar, done.frames, done.swapped, done.skipped, done.warnings, _stages(done.clock))
 
     def _record(self, tell: Progress) -> Record:
         """The analysis: the file named, one kept beside target or output that fits, or a new one beside the output."""
