@@ -1,4 +1,4 @@
-"""Things in front of a face, for the occlusion network: cut-out hands, drawn hands, bars and microphones, masks, strands.
+"""Things in front of a face, for the occlusion network: cut-out and drawn hands, bars, microphones, masks, strands.
 
 Each maker returns an RGBA layer (side x side x 4, uint8) over the picture of the face. Colours are RGB.
 """
@@ -23,7 +23,9 @@ def skin_of(rgb: Array, points: Array) -> tuple[Array, Array]:
 
 
 def _place(rng: Rng, points: Array) -> Array:
-    """A point on the face, seldom a little beside it."""
+    """A point on the face or a little beside it, often near the mouth."""
+    if rng.random() < 0.35:
+        return np.asarray(points[13, :2] + rng.normal(0, 0.15, 2) * np.ptp(points[:468, 0]))
     low, high = points[:468, :2].min(axis=0), points[:468, :2].max(axis=0)
     return np.asarray(low + (high - low) * rng.uniform(-0.05, 1.05, 2))
 
@@ -81,7 +83,9 @@ def drawn_hand(rng: Rng, rgb: Array, points: Array) -> Array:
         way = np.array([np.cos(angle + 1.0), np.sin(angle + 1.0)])
         root = palm + across * thick * 2.2
         _capsule(layer, root, root + way * thick * rng.uniform(3, 5), thick, skin, light)
-    grain = cv2.resize(rng.normal(1, 0.05, (9, 9, 1)).astype(np.float32), layer.shape[:2], interpolation=cv2.INTER_CUBIC)
+    grain = cv2.resize(
+        rng.normal(1, 0.05, (9, 9, 1)).astype(np.float32), layer.shape[:2], interpolation=cv2.INTER_CUBIC
+    )
     layer[..., :3] *= grain[..., None]
     return np.clip(cv2.resize(layer, (side, side), interpolation=cv2.INTER_AREA), 0, 255).astype(np.uint8)
 
@@ -116,10 +120,14 @@ def thing(rng: Rng, rgb: Array, points: Array, other: Array) -> Array:
     way = np.array([np.cos(np.radians(angle)), np.sin(np.radians(angle))])
     whole = lambda p: tuple(int(v) for v in np.rint(p * 16))  # noqa: E731
     if kind == 0:  # bar
-        cv2.line(alpha, whole(at - way * 200), whole(at + way * 200), 255, max(int(width * rng.uniform(0.05, 0.3)), 2), 16, 4)
+        cv2.line(
+            alpha, whole(at - way * 200), whole(at + way * 200), 255, max(int(width * rng.uniform(0.05, 0.3)), 2), 16, 4
+        )
     elif kind == 1:  # microphone
         head = width * rng.uniform(0.1, 0.22)
-        cv2.ellipse(alpha, whole(at), whole(np.array([head, head * rng.uniform(1, 1.4)])), angle + 90, 0, 360, 255, -1, 16, 4)
+        cv2.ellipse(
+            alpha, whole(at), whole(np.array([head, head * rng.uniform(1, 1.4)])), angle + 90, 0, 360, 255, -1, 16, 4
+        )
         cv2.line(alpha, whole(at), whole(at + way * 200), 255, max(int(head * rng.uniform(0.6, 1.2)), 2), 16, 4)
     elif kind == 2:
         axes = width * rng.uniform(0.1, 0.5, 2)
@@ -162,7 +170,7 @@ def strands(rng: Rng, rgb: Array, points: Array) -> Array:
     alpha = np.zeros((side, side), np.uint8)
     width, top = np.ptp(points[:468, 0]), points[:468, 1].min()
     start = np.array([rng.uniform(points[:468, 0].min(), points[:468, 0].max()), top - 0.1 * width])
-    end = start + [rng.normal(0, 0.3) * width, rng.uniform(0.4, 1.2) * width]
+    end = start + np.array([rng.normal(0, 0.3), rng.uniform(0.4, 1.2)]) * width
     bend = (start + end) / 2 + rng.normal(0, 0.15, 2) * width
     t = np.linspace(0, 1, 16)[:, None]
     for _ in range(int(rng.integers(3, 14))):

@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 import occlusion_data
+import occlusion_samples
 from mien import weights
 from mien.faces.landmarks import TeacherLandmarker
 from mien.nets.occlusion import Config as NetConfig
@@ -36,15 +37,15 @@ SIDE = 64
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that decides the weights. Samples are dear: a round makes some anew and goes over them `epochs` times."""
+    """Everything that decides the weights. Samples are dear: a round makes some and goes over them `epochs` times."""
 
     net: NetConfig = field(default_factory=NetConfig)
-    spoil: occlusion_data.Spoil = field(default_factory=occlusion_data.Spoil)
+    spoil: occlusion_samples.Spoil = field(default_factory=occlusion_samples.Spoil)
     seed: int = 1
     batch: int = 48
     batches: int = 48
     epochs: int = 4
-    rounds: int = 52
+    rounds: int = 38
     warm_up: int = 100
     lr: float = 4e-3
     weight_decay: float = 0.01
@@ -67,9 +68,9 @@ def main(config: Config, shared: Path, folder: Path) -> None:
     optimizer = torch.optim.AdamW(net.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
     done = load(folder, net, average, optimizer)
     start = done * config.batches
-    samples = occlusion_data.Samples(data, "train", config.batch, config.seed, start, config.spoil)
+    samples = occlusion_samples.Samples(data, "train", config.batch, config.seed, start, config.spoil)
     made = iter(DataLoader(samples, batch_size=None, num_workers=1, prefetch_factor=config.batches))
-    test = next(iter(occlusion_data.Samples(data, "test", 384, 0, 0, config.spoil)))
+    test = next(iter(occlusion_samples.Samples(data, "test", 384, 0, 0, config.spoil)))
     log = (folder / "log.jsonl").open("a")
     while done < config.rounds:
         began = time.monotonic()
@@ -117,7 +118,7 @@ def rate(step: int, steps: int, warm_up: int) -> float:
 
 
 def loss_of(logit: Tensor, covered: Tensor, counts: Tensor, dice_weight: float) -> Tensor:
-    """Cross-entropy a texel, and the overlap of what is covered (1 - dice, Milletari et al. 2016), both on seen texels."""
+    """Cross-entropy a texel, and 1 - dice of what is covered (Milletari et al. 2016), both on texels that are seen."""
     entropy = (F.binary_cross_entropy_with_logits(logit, covered, reduction="none") * counts).sum() / counts.sum()
     found, there = torch.sigmoid(logit) * counts, covered * counts
     both, either = (found * there).sum((1, 2)), (found + there).sum((1, 2))
@@ -222,8 +223,8 @@ def ship(folder: Path, config: Config, figures: dict[str, str]) -> Path:
         sha256=hashlib.sha256(content).hexdigest(),
         size=len(content),
         licence="Apache-2.0",
-        data="US-government portraits (public domain), Face Research Lab London Set (CC-BY-4.0, DeBruine & Jones 2017), "
-        "Intel IoT DevKit clips of two signers (CC-BY-4.0); meshes by MediaPipe's FaceLandmarker (Apache-2.0)",
+        data="US-government portraits (public domain), Face Research Lab London Set (CC-BY-4.0, DeBruine & Jones "
+        "2017), Intel IoT DevKit clips of two signers (CC-BY-4.0); meshes by MediaPipe's FaceLandmarker (Apache-2.0)",
         source="recipes/occlusion.py",
         paper="Ronneberger et al., U-Net: convolutional networks for biomedical image segmentation, 2015",
         note=f"64 x 64 unwrapped face and its usual texture to what is covered; round {done}",

@@ -1,8 +1,8 @@
-"""What of a face is really seen: skin told from hair by statistics, hands told from faces by the track's own memory.
+"""What of a face is really seen: skin told from hair by statistics, hands and things told from the face by a network.
 
-First version, without a learned parser. Both tests look at the face's unwrapped texture, where everything has its place:
-`skin` compares the forehead's and temples' colours with the cheeks' and drops hair and hats (works on a still);
-`Memory` keeps what a tracked face usually looks like and finds what passes in front of it.
+Both look at the face's unwrapped texture, where everything has its place. `skin` compares the forehead's and temples'
+colours with the cheeks' and drops hair and hats; `covered` finds what is in front of the face, better so when a track's
+`Memory` tells what is usually there.
 """
 
 from __future__ import annotations
@@ -12,9 +12,17 @@ from functools import cache
 
 import cv2
 import numpy as np
+import onnxruntime as ort
 
+from mien import weights
+from mien.errors import WeightsError
 from mien.faces import texture, topology
 from mien.types import Array
+
+SPECK = 14
+"""Texels that something in front of a face covers at least."""
+GRAIN = 45.0
+"""Pixels between the outer eye corners in what a mask is drawn at, at least."""
 
 
 @cache
@@ -35,13 +43,15 @@ def _sure_skin() -> Array:
     return (texture.flatten(skin) > 0.9) & (_hair_zone() == 0) & texture.inside()
 
 
-def skin(flat: Array) -> Array:
+def skin(flat: Array, hidden: Array | None = None) -> Array:
     """How much each texel of an unwrapped face is skin rather than hair or a hat: S x S float32, 1 outside the zone.
 
-    A robust Gaussian in Lab over the cheeks and the nose; brows, eyes, lips and beards are left alone by the zone.
+    hidden: what is `covered` and therefore tells nothing of the skin's colour. A robust Gaussian in Lab over the cheeks
+    and the nose; brows, eyes, lips and beards are left alone by the zone.
     """
     lab = cv2.cvtColor(flat, cv2.COLOR_RGB2LAB).astype(np.float32)
-    samples = lab[_sure_skin()]
+    bare = _sure_skin() if hidden is None else _sure_skin() & (hidden < 0.1)
+    samples = lab[bare if bare.sum() >= 50 else _sure_skin()]
     centre = np.median(samples, axis=0)
     spread = 1.48 * np.median(np.abs(samples - centre), axis=0) + np.array([16.0, 4.0, 4.0], np.float32)
     off = (lab - centre) / (spread * np.array([1.0, 1.41, 1.41], np.float32))
@@ -69,27 +79,108 @@ class Memory:
         spread = 1.48 * np.median(np.abs(stack - median), axis=0)
         return Memory(median, spread)
 
-    def seen(self, flat: Array) -> Array:
-        """Per texel of a frame's unwrapped texture, 0..1: 1 is the face itself, 0 something in front of it."""
-        flat = flat.astype(np.float32)
-        face = self.median.sum(axis=2) > 0
-        # The light may have changed: one gain a channel, from the texels that agree best.
-        gain = np.ones(3, np.float32)
-        agree = face
-        for _ in range(3):
-            gain = np.median(flat[agree] / np.maximum(self.median[agree], 8), axis=0)
-            error = np.abs(flat - self.median * gain).max(axis=2)
-            agree = face & (error <= np.percentile(error[face], 60))
-        off = np.abs(flat - self.median * gain) / (3.0 * self.spread + 14.0)
-        off = cv2.GaussianBlur(np.sqrt((off**2).mean(axis=2)), (0, 0), 1.2)
-        return np.clip((1.35 - off) / 0.5, 0, 1).astype(np.float32) * face
+
+def features(flat: Array, usual: Array | None = None) -> Array:
+    """What the occlusion network reads: 8 x S x S float32 of an unwrapped face and, if known, its usual texture.
+
+    Frame (3), usual look (3), whether there is one, which texels belong to the face. Both are measured against the mean
+    and spread of the usual look; one gain a channel, from the texels that agree best, brings the frame to its light.
+    """
+    face = texture.inside()
+    found = np.zeros((8, *face.shape), np.float32)
+    frame: Array = flat.astype(np.float32)
+    known = frame if usual is None else usual.astype(np.float32)
+    samples = known[_some()]
+    mean = samples.mean(axis=0)
+    scale = 1 / np.sqrt(((samples - mean) ** 2).mean() + 16)
+    if usual is not None:
+        frame = frame / _gain(frame[_some()], samples)
+        found[3:6] = np.moveaxis((known - mean) * scale, 2, 0)
+        found[6] = 1
+    found[:3] = np.moveaxis((frame - mean) * scale, 2, 0)
+    found[7] = 1
+    return np.asarray(np.clip(found, -6, 6) * face, np.float32)
+
+
+@cache
+def _some() -> tuple[Array, Array]:
+    """Every ninth texel of the face: enough for a mean."""
+    rows, columns = np.nonzero(texture.inside())
+    sparse = (rows % 3 == 0) & (columns % 3 == 0)
+    return rows[sparse], columns[sparse]
+
+
+def _gain(frame: Array, usual: Array) -> Array:
+    """By how much each channel of N x 3 texels is brighter than usual, not misled by what covers a part of them."""
+    ratio = (frame + 8) / (usual + 8)
+    gain = np.median(ratio, axis=0)
+    for _ in range(2):
+        error = np.abs(ratio / gain - 1).max(axis=1)
+        gain = np.median(ratio[error <= np.percentile(error, 60)], axis=0)
+    return np.asarray(np.clip(gain, 0.3, 3), np.float32)
+
+
+@cache
+def _network() -> ort.InferenceSession:
+    """The network that comes with the package (`recipes/occlusion.py`), on one thread. Raises WeightsError."""
+    path = weights.find("occlusion")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's own exceptions share no base class
+        raise WeightsError(f"{path} is no ONNX network that can be run here; install mien anew") from error
+
+
+def odds(read: Array) -> Array:
+    """The network's answer (S x S, 0..1) to one set of `features`."""
+    return np.asarray(_network().run(None, {"features": read[None]})[0][0, 0])
+
+
+def covered(flat: Array, usual: Array | None = None) -> Array | None:
+    """What is in front of an unwrapped face (uint8): S x S float32, 0..1, None where nothing is.
+
+    usual: what the track's face usually looks like. Specks are dropped, and what is found is a texel wider than it
+    looks, so that no rim of the new face shines on a finger. Hair over the forehead isn't meant, see `skin`.
+    """
+    return cleaned(odds(features(flat, usual)))
+
+
+def cleaned(found: Array) -> Array | None:
+    """The network's answer without specks and a texel wider; None where nothing is left."""
+    face = texture.inside()
+    likely = ((found > 0.3) & face).astype(np.uint8)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(likely, connectivity=4)
+    sure = np.bincount(labels[(found > 0.6) & face], minlength=len(stats))
+    sure[0] = 0
+    if not (sure >= SPECK).any():
+        return None
+    kept = (sure >= SPECK)[labels].astype(np.uint8)
+    near = cv2.dilate(kept, np.ones((3, 3), np.uint8))
+    solid = cv2.morphologyEx(kept, cv2.MORPH_CLOSE, _disc(9))  # what lies between two fingers is the hand's
+    soft = np.maximum(np.clip((found - 0.15) / 0.3, 0, 1) * near, solid)
+    return np.asarray(cv2.blur(cv2.dilate(soft, _disc(3)), (3, 3)), np.float32)
+
+
+@cache
+def _disc(width: int) -> Array:
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
 
 
 def seen(rgb: Array, points: Array, memory: Memory | None = None) -> Array:
     """H x W float32 of a face crop: 1 where the face itself is seen, 0 under hair, hats, hands and off the mesh."""
     flat = texture.unwrap(rgb if rgb.dtype == np.uint8 else (rgb >> 8).astype(np.uint8), points)
-    clear = skin(flat)
-    if memory is not None:
-        clear = clear * cv2.erode(memory.seen(flat), np.ones((3, 3), np.uint8))
+    hidden = covered(flat, None if memory is None else memory.median)
+    clear = skin(flat, hidden)
+    if hidden is not None:
+        clear = clear * (1 - hidden)
     height, width = rgb.shape[:2]
-    return texture.wrap(clear, points, width, height)
+    # A texel of a large face spans many pixels: the mesh is drawn at about the texture's own resolution.
+    step = max(int(texture.eye_distance(points) / GRAIN), 1)
+    if step == 1:
+        return texture.wrap(clear, points, width, height)
+    small = (points + np.array([0.5, 0.5, 0], np.float32)) / step - np.array([0.5, 0.5, 0], np.float32)
+    mask = texture.wrap(clear, small, -(-width // step), -(-height // step))
+    back = np.array([[step, 0, (step - 1) / 2], [0, step, (step - 1) / 2]])
+    return cv2.warpAffine(mask, back, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
