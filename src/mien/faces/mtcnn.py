@@ -47,7 +47,7 @@ class Mtcnn:
     """
 
     def __init__(
-        self, min_face: int = 40, factor: float = 0.709, thresholds: tuple[float, float, float] = (0.6, 0.7, 0.8)
+        self, min_face: int = 40, factor: float = 0.709, thresholds: tuple[float, float, float] = (0.5, 0.6, 0.7)
     ) -> None:
         self.min_face, self.factor, self.thresholds = min_face, factor, thresholds
         folder = _weights_folder()

@@ -190,6 +190,7 @@ class Tracker:
         if self._cuts.step(rgb):
             self._end(self._live)
             self._shot += 1
+            self._detected = None
         for track in self._live:
             track.predict()
         self._find_company()
