@@ -36,13 +36,12 @@ def view(frame: int) -> Array:
     return np.asarray(cv2.warpAffine(astronaut(), matrix, (SIDE, SIDE), borderMode=cv2.BORDER_REPLICATE))
 
 
-def clip(path: Path, frames: int = FRAMES) -> Path:
-    """A clip of the views with sound; a key frame every KEY_EVERY frames."""
+def clip(path: Path, frames: int = FRAMES, pix_fmt: str = "yuv420p", people: int = 1) -> Path:
+    """A clip of the views with sound; a key frame every KEY_EVERY frames. people: how often she stands side by side."""
     with av.open(str(path), "w") as container:
         options = {"g": str(KEY_EVERY), "keyint_min": str(KEY_EVERY), "sc_threshold": "0", "crf": "14"}
         stream: Any = container.add_stream("libx264", rate=25, options=options)
-        stream.width = stream.height = SIDE
-        stream.pix_fmt = "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = SIDE * people, SIDE, pix_fmt
         stream.codec_context.time_base = stream.time_base = TIME_BASE
         sound: Any = container.add_stream("aac", rate=48000, layout="mono")
         sound.codec_context.open()
@@ -53,7 +52,8 @@ def clip(path: Path, frames: int = FRAMES) -> Path:
             container.mux(sound.encode(heard))
         container.mux(sound.encode(None))
         for number in range(frames):
-            frame = av.VideoFrame.from_ndarray(view(number), "rgb24").reformat(format="yuv420p")
+            rgb = np.hstack([view(number)] * people)
+            frame = av.VideoFrame.from_ndarray(rgb, "rgb24").reformat(format=pix_fmt)
             frame.pts, frame.time_base = number * STEP, TIME_BASE
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import portraits
-from mien import provenance, video
+from mien import demo, provenance, video
 from mien.clip import _joined, ordered
 from mien.faces import align
 from mien.faces.record import Record
@@ -97,6 +97,67 @@ def test_other_chunks_hold_the_same_pictures(moving: Path, analysed: Path, done:
     assert len(pictures[0]) == portraits.FRAMES
     for short, long in zip(*pictures, strict=True):
         assert np.abs(short.astype(int) - long).max() <= 1
+
+
+def changed(target: Path, result: Result) -> np.ndarray:
+    """Mean change of each pixel over the clip, in 8-bit grey levels."""
+    total = []
+    for before, after in zip(video.read(target), video.read(result.out), strict=True):
+        full = np.iinfo(before.pixels.rgb().dtype).max
+        after_full = np.iinfo(after.pixels.rgb().dtype).max
+        total.append(np.abs(before.pixels.rgb() / full - after.pixels.rgb() / after_full).mean(axis=2) * 255)
+    return np.asarray(np.mean(total, axis=0))
+
+
+def assert_face_changed(change: np.ndarray) -> None:
+    middle = portraits.SIDE // 2
+    face = change[middle - 20 : middle + 20, middle - 15 : middle + 15]
+    assert face.mean() > 2.5 * change[200:].mean()
+    assert change[200:].mean() < 3
+
+
+def test_ten_bits_stay_ten(tmp_path: Path) -> None:
+    target = portraits.clip(tmp_path / "deep.mp4", frames=8, pix_fmt="yuv420p10le")
+    result = job(target, tmp_path / "out.mp4").run()
+    assert video.probe(result.out).depth == 10
+    assert result.swapped == 8
+    assert_face_changed(changed(target, result))
+
+
+def test_a_clip_on_its_side_with_uneven_moments(tmp_path: Path) -> None:
+    target = demo._clip(tmp_path / "twin.mp4", [0, 512, 1200, 1536, 2048, 3000], turned=True)
+    result = job(target, tmp_path / "out.mp4").run()
+    assert result.swapped == result.frames == 6
+    before, after = (video.index(path).pts * video.probe(path).time_base for path in (target, result.out))
+    np.testing.assert_array_equal(before, after)
+    assert sounds(target) == sounds(result.out)
+
+
+@pytest.mark.parametrize("name", ["out.gif", "out", "out.mkv"])
+def test_other_containers(moving: Path, analysed: Path, tmp_path: Path, name: str) -> None:
+    result = job(moving, tmp_path / name).run()
+    assert result.frames == result.swapped == portraits.FRAMES
+    assert sum(1 for _ in video.read(result.out)) == portraits.FRAMES
+
+
+def test_two_people_become_two_others(tmp_path: Path) -> None:
+    target = portraits.clip(tmp_path / "two.mp4", frames=8, people=2)
+    cast = {"T1": (portraits.composite(3),), "T2": (portraits.composite(7),)}
+    result = job(target, tmp_path / "out.mp4", nobody=True, cast=cast).run()
+    assert (result.frames, result.swapped) == (8, 16)
+    halves = np.split(changed(target, result), 2, axis=1)
+    for half in halves:
+        assert_face_changed(half)
+    one = job(target, tmp_path / "one.mp4", nobody=True, cast={"T2": (portraits.composite(7),)}).run()
+    assert one.swapped == 8
+
+
+def test_everyone_in_a_clip_is_hidden(tmp_path: Path) -> None:
+    target = portraits.clip(tmp_path / "two.mp4", frames=8, people=2)
+    result = job(target, tmp_path / "out.mp4", nobody=True, everyone=True, system="library").run()
+    assert (result.frames, result.swapped) == (8, 16)
+    for half in np.split(changed(target, result), 2, axis=1):
+        assert_face_changed(half)
 
 
 CHILD = """
