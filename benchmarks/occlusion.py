@@ -31,10 +31,11 @@ from occlusion_samples import Samples, Spoil  # noqa: E402
 EMPTY_CLIPS = ("intel_female", "intel_male")
 
 
-def hidden(features: Array) -> Array:
-    """Which texels are hidden in the end, from what the network reads."""
-    found = segment.cleaned(segment.odds(features))
-    return np.zeros(features.shape[1:], bool) if found is None else found > 0.5
+def hidden(flat: Array, points: Array, usual: Array | None) -> tuple[Array, Array]:
+    """Which texels are hidden, and which are seen at all."""
+    found = segment.covered(flat, points, usual)
+    visible = texture.inside() & (texture.flatten(texture.visibility(points)) > 0.4)
+    return visible & (found > 0.5) if found is not None else np.zeros(visible.shape, bool), visible
 
 
 def composites(data: Path, count: int, sheet: Path | None) -> None:
@@ -47,7 +48,7 @@ def composites(data: Path, count: int, sheet: Path | None) -> None:
         there, seen = cover > 0.5, counts > 0
         group = "with usual look" if x[6].any() else "alone"
         odds = segment.odds(x)
-        for kind, found in (("network", odds > 0.5), ("cleaned", hidden(x))):
+        for kind, found in (("network", odds > 0.5), ("cleaned", _solid(odds * counts))):
             pair = sums.setdefault((group, kind), [0, 0])
             pair[0] += int((found & there & seen).sum())
             pair[1] += int(((found | there) & seen).sum())
@@ -59,6 +60,11 @@ def composites(data: Path, count: int, sheet: Path | None) -> None:
         cv2.imwrite(str(sheet), np.vstack(rows)[..., ::-1])
 
 
+def _solid(odds: Array) -> Array:
+    found = segment.cleaned(odds)
+    return np.zeros(odds.shape, bool) if found is None else found > 0.5
+
+
 def _tile(x: Array, cover: Array, odds: Array) -> Array:
     frame = np.clip(x[:3].transpose(1, 2, 0) * 50 + 128, 0, 255)
     return np.hstack([frame, *(np.repeat(255 * a[..., None], 3, 2) for a in (cover, odds))]).astype(np.uint8)
@@ -67,7 +73,6 @@ def _tile(x: Array, cover: Array, odds: Array) -> Array:
 def clean(data: Path) -> None:
     """Print the flagged share of held-out faces without anything in front, undegraded."""
     faces = np.load(data / "faces-test.npz", allow_pickle=False)
-    face = texture.inside()
     names = ("portraits, no usual look", "photos, the other photo", "clips of held-out signers")
     for kind, name in enumerate(names):
         shares = []
@@ -75,8 +80,8 @@ def clean(data: Path) -> None:
             rgb, points = faces["rgb"][i], faces["points"][i]
             flat = texture.unwrap(rgb[0], points[0])
             usual = (None, texture.unwrap(rgb[1], points[1]), faces["median"][i])[kind]
-            visible = face & (texture.flatten(texture.visibility(points[0])) > 0.3)
-            shares.append((hidden(segment.features(flat, usual)) & visible).sum() / visible.sum())
+            flagged, visible = hidden(flat, points[0], usual)
+            shares.append(flagged.sum() / visible.sum())
         print(
             f"clean {name}: {100 * np.mean(shares):.2f} % hidden, worst {100 * max(shares):.1f} % (n = {len(shares)})"
         )
@@ -93,8 +98,8 @@ def clips(shared: Path) -> None:
         memory = segment.Memory.of(np.array(flats[:: max(len(flats) // 64, 1)]))
         shares = []
         for flat, (_, mesh) in zip(flats, found, strict=True):
-            visible = texture.inside() & (texture.flatten(texture.visibility(mesh)) > 0.3)
-            shares.append((hidden(segment.features(flat, memory.median)) & visible).sum() / visible.sum())
+            flagged, visible = hidden(flat, mesh, memory.median)
+            shares.append(flagged.sum() / visible.sum())
         print(
             f"clip {name}: {100 * np.mean(shares):.2f} % hidden, worst frame {100 * max(shares):.1f} % (n = {len(shares)})"
         )

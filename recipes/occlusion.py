@@ -45,7 +45,7 @@ class Config:
     batch: int = 48
     batches: int = 48
     epochs: int = 4
-    rounds: int = 38
+    rounds: int = 34
     warm_up: int = 100
     lr: float = 4e-3
     weight_decay: float = 0.01

@@ -28,7 +28,7 @@ class Spoil:
     covered: float = 0.6
     no_usual: float = 0.35
     cast_shadow: float = 0.35
-    highlight: float = 0.2
+    highlight: float = 0.35
     mouth: float = 0.25
     contact_shadow: float = 0.6
     motion: float = 0.3
@@ -107,13 +107,18 @@ class Samples(IterableDataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
 
     def _light(self, rng: Rng, rgb: Array, points: Array, strong: bool) -> Array:
         """Another exposure and cast; with `strong`, shadows that fall on the face and shine on it."""
-        out = rgb.astype(np.float32) * (rng.uniform(0.6, 1.3) * rng.uniform(0.9, 1.1, 3))
+        out = rgb.astype(np.float32) * (rng.uniform(0.4, 1.3) * rng.uniform(0.9, 1.1, 3))
         if strong and rng.random() < self.spoil.cast_shadow:
             out *= _shadow(rng, rgb.shape[0])[..., None]
         if strong and rng.random() < self.spoil.highlight:
-            at, reach = points[rng.integers(468), :2], np.ptp(points[:468, 0]) * rng.uniform(0.05, 0.3)
+            forehead = rng.random() < 0.4
+            at = points[151 if forehead else rng.integers(468), :2]
+            reach = (
+                np.ptp(points[:468, 0]) * rng.uniform(0.05, 0.3) * np.array([rng.uniform(1, 2) if forehead else 1, 1])
+            )
             y, x = np.mgrid[: rgb.shape[0], : rgb.shape[1]]
-            out += (rng.uniform(20, 90) * np.exp(-((x - at[0]) ** 2 + (y - at[1]) ** 2) / reach**2))[..., None]
+            far = ((x - at[0]) / reach[0]) ** 2 + ((y - at[1]) / reach[1]) ** 2
+            out += (rng.uniform(20, 140) * np.exp(-(far ** rng.uniform(0.8, 2.0))))[..., None]
         return np.clip(out, 0, 255).astype(np.uint8)
 
     def _cover(self, rng: Rng, rgb: Array, picture: Array, alpha: Array, points: Array) -> tuple[Array, Array]:

@@ -74,8 +74,8 @@ def test_a_bare_face_is_seen_in_any_light(astronaut: tuple[Array, Array]) -> Non
     flat = texture.unwrap(rgb, points)
     for gain in (0.5, 1.0, 1.2):
         light = np.clip(rgb * np.array([1.0, 0.95, 0.85]) * gain, 0, 255).astype(np.uint8)
-        assert segment.covered(texture.unwrap(light, points), flat) is None, gain
-        alone = segment.covered(texture.unwrap(light, points))
+        assert segment.covered(texture.unwrap(light, points), points, flat) is None, gain
+        alone = segment.covered(texture.unwrap(light, points), points)
         assert alone is None or alone[texture.inside()].mean() < 0.02, gain
 
 
@@ -83,7 +83,7 @@ def test_a_shadow_is_not_something_in_front(astronaut: tuple[Array, Array]) -> N
     rgb, points = astronaut
     shade = cv2.GaussianBlur(np.where(np.arange(rgb.shape[1]) < points[4, 0], 0.55, 1.0)[None], (9, 1), 0)
     dark = np.rint(rgb * shade[..., None]).astype(np.uint8)
-    hidden = segment.covered(texture.unwrap(dark, points), texture.unwrap(rgb, points))
+    hidden = segment.covered(texture.unwrap(dark, points), points, texture.unwrap(rgb, points))
     assert hidden is None or hidden[texture.inside()].mean() < 0.01
 
 
@@ -98,6 +98,19 @@ def test_the_network_reads_a_face_free_of_its_light(astronaut: tuple[Array, Arra
     alone = segment.features(dim)
     assert not alone[3:7].any()
     assert (alone[7] == texture.inside()).all()
+
+
+def test_hair_hangs_from_the_rim_and_shine_does_not() -> None:
+    face = texture.inside()
+    flat = np.zeros((64, 64, 3), np.uint8)
+    flat[face] = (190, 140, 120)
+    top = int(np.flatnonzero(face.any(axis=1))[0])
+    shine, fringe = flat.copy(), flat.copy()
+    shine[top + 6 : top + 10, 28:36] = (250, 240, 235)
+    fringe[top : top + 10, 24:40] = (60, 40, 30)
+    assert segment.skin(flat)[face].min() == 1
+    assert segment.skin(shine)[face].min() == 1
+    assert segment.skin(fringe)[top + 1 : top + 6, 26:38].max() < 0.6
 
 
 def test_specks_are_dropped_and_gaps_between_fingers_are_closed() -> None:
@@ -159,7 +172,7 @@ def test_a_real_hand_on_a_signer_s_chin(shared: Path) -> None:
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     meshes = _follow(frames, Roi(320, 160, 150))
     memory = segment.Memory.of(np.array([texture.unwrap(f, m) for f, m in zip(frames, meshes, strict=True)][::2]))
-    hidden = [segment.covered(texture.unwrap(frames[i], meshes[i]), memory.median) for i in (8, 24)]
+    hidden = [segment.covered(texture.unwrap(frames[i], meshes[i]), meshes[i], memory.median) for i in (8, 24)]
     assert hidden[0] is None
     assert hidden[1] is not None
     assert hidden[1][texture.inside()].mean() > 0.03

@@ -21,6 +21,8 @@ from mien.types import Array
 
 SPECK = 14
 """Texels that something in front of a face covers at least."""
+SURE = 0.6
+"""Odds from which a texel is taken for covered; what hangs together with it needs half of that."""
 GRAIN = 45.0
 """Pixels between the outer eye corners in what a mask is drawn at, at least."""
 
@@ -43,6 +45,14 @@ def _sure_skin() -> Array:
     return (texture.flatten(skin) > 0.9) & (_hair_zone() == 0) & texture.inside()
 
 
+@cache
+def _rim() -> Array:
+    """Texels within two steps of the face's outline."""
+    return texture.inside() & (
+        cv2.erode(np.pad(texture.inside().astype(np.uint8), 1), np.ones((5, 5)))[1:-1, 1:-1] == 0
+    )
+
+
 def skin(flat: Array, hidden: Array | None = None) -> Array:
     """How much each texel of an unwrapped face is skin rather than hair or a hat: S x S float32, 1 outside the zone.
 
@@ -60,6 +70,10 @@ def skin(flat: Array, hidden: Array | None = None) -> Array:
     fringe = cv2.morphologyEx(
         cv2.morphologyEx(hair, cv2.MORPH_OPEN, np.ones((2, 2))), cv2.MORPH_CLOSE, np.ones((3, 11))
     )
+    # It hangs from the face's rim; what shines alone in the middle of a forehead is skin.
+    _, labels = cv2.connectedComponents((fringe > 0.2).astype(np.uint8))
+    hanging = np.unique(labels[_rim()])
+    fringe = fringe * np.isin(labels, hanging[hanging > 0])
     upwards = np.maximum.accumulate(fringe[::-1], axis=0)[::-1] * _hair_zone()
     return np.asarray(1 - cv2.blur(cv2.dilate(upwards, np.ones((3, 3))), (3, 3)), np.float32)
 
@@ -113,10 +127,11 @@ def _some() -> tuple[Array, Array]:
 def _gain(frame: Array, usual: Array) -> Array:
     """By how much each channel of N x 3 texels is brighter than usual, not misled by what covers a part of them."""
     ratio = (frame + 8) / (usual + 8)
-    gain = np.median(ratio, axis=0)
+    middle, most = len(ratio) // 2, int(0.6 * len(ratio))
+    gain = np.sort(ratio, axis=0)[middle]
     for _ in range(2):
-        error = np.abs(ratio / gain - 1).max(axis=1)
-        gain = np.median(ratio[error <= np.percentile(error, 60)], axis=0)
+        agree = np.argsort(np.abs(ratio / gain - 1).max(axis=1))[:most]
+        gain = np.sort(ratio[agree], axis=0)[most // 2]
     return np.asarray(np.clip(gain, 0.3, 3), np.float32)
 
 
@@ -138,21 +153,28 @@ def odds(read: Array) -> Array:
     return np.asarray(_network().run(None, {"features": read[None]})[0][0, 0])
 
 
-def covered(flat: Array, usual: Array | None = None) -> Array | None:
+def covered(flat: Array, points: Array, usual: Array | None = None) -> Array | None:
     """What is in front of an unwrapped face (uint8): S x S float32, 0..1, None where nothing is.
 
-    usual: what the track's face usually looks like. Specks are dropped, and what is found is a texel wider than it
-    looks, so that no rim of the new face shines on a finger. Hair over the forehead isn't meant, see `skin`.
+    points: the face's mesh; usual: what the track's face usually looks like. Specks are dropped, and what is found is a
+    texel wider than it looks, so that no rim of the new face shines on a finger. Hair over the forehead isn't meant,
+    see `skin`.
     """
-    return cleaned(odds(features(flat, usual)))
+    found = odds(features(flat, usual))
+    if np.count_nonzero(found * texture.inside() > SURE) < SPECK:
+        return None
+    visible = (
+        texture.flatten(texture.visibility(points)) > 0.98
+    )  # the far side of a turned head shows what is behind it
+    return cleaned(found * visible)
 
 
 def cleaned(found: Array) -> Array | None:
     """The network's answer without specks and a texel wider; None where nothing is left."""
     face = texture.inside()
-    likely = ((found > 0.3) & face).astype(np.uint8)
+    likely = ((found > SURE / 2) & face).astype(np.uint8)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(likely, connectivity=4)
-    sure = np.bincount(labels[(found > 0.6) & face], minlength=len(stats))
+    sure = np.bincount(labels[(found > SURE) & face], minlength=len(stats))
     sure[0] = 0
     if not (sure >= SPECK).any():
         return None
@@ -171,7 +193,7 @@ def _disc(width: int) -> Array:
 def seen(rgb: Array, points: Array, memory: Memory | None = None) -> Array:
     """H x W float32 of a face crop: 1 where the face itself is seen, 0 under hair, hats, hands and off the mesh."""
     flat = texture.unwrap(rgb if rgb.dtype == np.uint8 else (rgb >> 8).astype(np.uint8), points)
-    hidden = covered(flat, None if memory is None else memory.median)
+    hidden = covered(flat, points, None if memory is None else memory.median)
     clear = skin(flat, hidden)
     if hidden is not None:
         clear = clear * (1 - hidden)
