@@ -19,7 +19,7 @@ from mien.errors import SettingsError
 from mien.types import Array
 
 NODES = 17
-SIGMA_RATIO = 0.5, 2.0
+SIGMA_RATIO = 0.5, 1.4
 ENOUGH = 10
 
 
