@@ -60,11 +60,16 @@ def test_the_same_clip_gives_the_same_file(moving: Path, analysed: Path, tmp_pat
     assert (tmp_path / "again.parquet").read_bytes() == analysed.read_bytes()
 
 
-def test_a_file_fits_its_clip_and_settings_only(moving: Path, analysed: Path, tmp_path: Path) -> None:
+def test_a_file_fits_its_clip_and_settings_only(
+    moving: Path, analysed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert analysed == analysis.beside(moving)
     assert analysis.fits(analysed, moving, Settings())
     assert not analysis.fits(analysed, moving, Settings(every=9))
     assert not analysis.fits(tmp_path / "none", moving, Settings())
+    with monkeypatch.context() as patched:
+        patched.setattr(Settings, "weights", lambda self: {"mesh": "a network that learnt more"})
+        assert not analysis.fits(analysed, moving, Settings())
     other = portraits.clip(tmp_path / "other.mp4", frames=3)
     assert not analysis.fits(analysed, other, Settings())
     with pytest.raises(InputError, match="another clip"):

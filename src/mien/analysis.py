@@ -49,12 +49,14 @@ class Settings:
             landmarks.default_landmarker(self.landmarks, mirror=mirror),
         )
 
-    def weights(self) -> tuple[str, ...]:
-        """Cards of the weights that are used here and now; MTCNN's come with their own wheel, by version."""
+    def weights(self) -> dict[str, str]:
+        """Name -> sha256 of the weights that are used here and now; MTCNN's come with their own wheel, by version."""
         mirror = weights.mirror_from_environment()
+        here = [n for n in ("yunet_dynamic", "yunet", "mobilefacenet") if weights.available(n, mirror=mirror)]
+        detector = [n for n in here if n.startswith("yunet")][:1] if self.detector != "mtcnn" else []
         mesh = "face_landmarker" if self.landmarks == "teacher" else "mesh"
-        yunet = [n for n in ("yunet_dynamic", "yunet") if weights.available(n, mirror=mirror)]
-        return (mesh, *yunet[:1]) if self.detector != "mtcnn" else (mesh,)
+        used = [mesh, *detector, *(n for n in here if n == "mobilefacenet")]
+        return {name: weights.cards()[name].sha256 for name in sorted(used)}
 
 
 _Past = tuple[int, Array, float, list[Face]]
@@ -184,7 +186,7 @@ def _track(found: track.Track, keepsake: Keepsake) -> Track:
 def _about(clip: Path, settings: Settings) -> dict[str, object]:
     """What an analysis was made from; another clip, another setting or another version makes another file."""
     digest = "folder" if clip.is_dir() else provenance.sha256(clip)
-    return {"clip": digest, "settings": asdict(settings), "versions": provenance.versions()}
+    return {"clip": digest, "settings": asdict(settings), "weights": settings.weights(), "versions": provenance.versions()}
 
 
 def read(path: Path, clip: Path) -> Record:

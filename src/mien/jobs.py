@@ -97,8 +97,8 @@ class Job:
             "chunk": self.chunk,
         }
         action = "anonymise" if self.everyone else "swap"
-        names = set(systems.cards(self.system)) | set(analysis.Settings(**self.analyse).weights())
-        used = {name: weights.cards()[name].sha256 for name in sorted(names)}
+        used = {name: weights.cards()[name].sha256 for name in (*systems.cards(self.system), "occlusion")}
+        used |= analysis.Settings(**self.analyse).weights()
         return Manifest(action, inputs, used, settings, provenance.versions(), self.consent)
 
     def _check(self) -> None:
