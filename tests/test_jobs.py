@@ -144,6 +144,15 @@ def test_nobody_is_swapped_without_a_cast(folder: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(pixels(result.out), pixels(folder / "photo.png"))
 
 
+def test_a_jpeg_follows_the_quality(folder: Path, tmp_path: Path) -> None:
+    sizes = []
+    for quality in (18, 40):
+        out = tmp_path / f"{quality}.jpg"
+        Job(target=folder / "photo.png", out=out, encode={"quality": quality}).run()
+        sizes.append(out.stat().st_size)
+    assert sizes[0] > 1.5 * sizes[1]
+
+
 def test_what_was_not_swapped_is_told(folder: Path, tmp_path: Path) -> None:
     """A clip that looks away: its first half shows the wall."""
     target = tmp_path / "clip"
@@ -184,8 +193,9 @@ def test_what_a_job_would_do(folder: Path, tmp_path: Path) -> None:
         ({"source": (Path("none.png"),)}, InputError, "does not exist"),
         ({"source": (Path("wall.png"),)}, NoFaceError, "no face"),
         ({"target": Path("wall.png")}, NoFaceError, "nothing to swap"),
-        ({"cast": {"T7": (Path("anna.jpg"),)}}, InputError, "no T7"),
+        ({"source": (), "cast": {"T7": (Path("anna.jpg"),)}}, InputError, "no T7"),
         ({"chunk": 0}, SettingsError, "chunk"),
+        ({"everyone": True}, SettingsError, "one of source, cast and everyone"),
         ({"out": Path("photo.png")}, OutputError, "input itself"),
         ({"out": Path("anna.jpg")}, OutputError, "overwrite"),
     ],

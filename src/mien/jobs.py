@@ -103,6 +103,8 @@ class Job:
 
     def _check(self) -> None:
         """Refuse what can be known before any work."""
+        if sum(map(bool, (self.source, self.cast, self.everyone))) > 1:
+            raise SettingsError("a job takes one of source, cast and everyone: leave the others out")
         if self.chunk < 1:
             raise SettingsError(f"chunk = {self.chunk} is not possible: choose 1 or more frames")
         if not self.target.exists():
