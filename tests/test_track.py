@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mien.faces import align, find, track
+from mien.faces import align, find, people, track
 from mien.faces.detect import FakeDetector
 from mien.faces.landmarks import FakeLandmarker, Landmarker, Roi, TeacherLandmarker
 from mien.faces.mtcnn import Mtcnn
@@ -36,11 +36,11 @@ def clip(name: str, first: int = 0, last: int | None = None) -> list[Array]:
         return [f.to_ndarray(format="rgb24") for f in container.decode(video=0)][first:last]
 
 
-def follow(frames: Sequence[Array], landmarker: Landmarker) -> tuple[Rows, list[track.Tracklet], list[track.Track]]:
+def follow(frames: Sequence[Array], landmarker: Landmarker) -> tuple[Rows, list[track.Tracklet], list[people.Track]]:
     tracker = track.Tracker(Mtcnn(30), landmarker, TextureEmbedder())
     rows = [tracker.step(i, frame) for i, frame in enumerate(frames)]
     tracklets = tracker.close()
-    return rows, tracklets, track.finish(tracklets, TextureEmbedder.same)
+    return rows, tracklets, people.finish(tracklets, TextureEmbedder.same)
 
 
 @pytest.mark.shared
@@ -85,7 +85,7 @@ def test_people_who_cross_keep_their_tracks(front: str, behind: str, landmarker:
     frames = [_composite(background, cutouts, way) for way in ways]
     rows, _, tracks = follow(frames, landmarker)
     assert len(tracks) == 2
-    numbers = track.numbers(tracks)
+    numbers = {tracklet: t.number for t in tracks for tracklet in t.tracklets}
     shown: dict[int, set[int]] = {1: set(), 2: set()}
     for faces, way in zip(rows, ways, strict=True):
         if abs(way[0] - way[1]) > 40:  # nearer than half a face, the one behind shows nothing of its own
@@ -180,13 +180,13 @@ def test_a_gap_is_filled_between_its_ends() -> None:
     frames = [_scene((60 + 4 * i, 100, RED)) if not 10 <= i < 16 else _scene() for i in range(30)]
     rows, tracker = _run(frames)
     assert [len(faces) for faces in rows] == [1] * 10 + [0] * 6 + [1] * 14
-    (person,) = track.finish(tracker.close(), FakeEmbedder.same)
-    faces = track.filled(person)
+    (person,) = people.finish(tracker.close(), FakeEmbedder.same)
+    faces = people.filled(person)
     assert [index for index, _ in faces] == list(range(10, 16))
     assert all(face.score == 0.25 and face.track == 1 for _, face in faces)
     middles = [(face.box[0] + face.box[2]) / 2 for _, face in faces]
     assert np.abs(np.array(middles) - [60 + 4 * i for i in range(10, 16)]).max() < 3
-    assert track.filled(person, longest=5) == []
+    assert people.filled(person, longest=5) == []
 
 
 def test_tracklets_of_one_person_are_joined_across_a_cut_by_looks() -> None:
@@ -208,24 +208,24 @@ def test_tracklets_of_one_person_are_joined_across_a_cut_by_looks() -> None:
         tracker.step(i, frame)
     tracklets = tracker.close()
     assert [(t.shot, t.first) for t in tracklets] == [(0, 0), (0, 0), (1, 10)]
-    tracks = track.finish(tracklets, FakeEmbedder.same)
+    tracks = people.finish(tracklets, FakeEmbedder.same)
     assert [len(t.tracklets) for t in tracks] == [2, 1]
-    assert track.filled(tracks[0]) == []
+    assert people.filled(tracks[0]) == []
 
 
 def test_people_seen_at_once_are_never_joined() -> None:
     _, tracker = _run([_scene((80, 100, RED), (250, 100, RED))] * 6)
     # Two patches of one colour are one blob to this detector; give it two tracklets that look alike instead.
     (one,) = tracker.close()
-    assert len(track.finish([one, replace(one, number=9)], same=-1.0)) == 2
+    assert len(people.finish([one, replace(one, number=9)], same=-1.0)) == 2
 
 
 def test_what_is_short_or_unsure_is_dropped() -> None:
     _, tracker = _run([_scene((80, 100, RED))] * 6)
     (one,) = tracker.close()
     for bad in (replace(one, frames=2), replace(one, score=0.4), replace(one, confirmed=0.2)):
-        assert track.finish([bad], 0.9) == []
-    assert track.numbers(track.finish([one], 0.9)) == {one.number: 1}
+        assert people.finish([bad], 0.9) == []
+    assert [t.tracklets for t in people.finish([one], 0.9)] == [(one.number,)]
 
 
 def test_faces_come_in_the_frames_own_pixels() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from mien import faces, image, picture, provenance, video, weights
 from mien.errors import InputError, SettingsError
-from mien.faces import align, detect, landmarks, recognise, texture, track
+from mien.faces import align, detect, landmarks, people, recognise, texture, track
 from mien.faces.keep import THUMB, THUMBNAILS, Keepsake
 from mien.faces.record import Record, RecordWriter, Track
 from mien.faces.segment import Memory
@@ -114,10 +114,10 @@ def run(
                 _write(writer, keepsakes[face.track], frame.index, rgb, face, scale)
             past.append((frame.index, rgb, scale, seen))
             tell("analyse", frame.index + 1, info.frames)
-        found = track.finish(tracker.close(), embedder.same)
+        found = people.finish(tracker.close(), embedder.same)
         tracks = [_track(t, Keepsake.joined([keepsakes[n] for n in t.tracklets])) for t in found]
         for t in found:
-            for index, face in track.filled(t, score=SCORE_FILLED):
+            for index, face in people.filled(t, score=SCORE_FILLED):
                 writer.add(index, t.tracklets[0], face.score, face.points, np.zeros((468, 3), np.uint8), measured=False)
         writer.close(tracks, cuts, _about(clip, settings))
     except BaseException:
@@ -173,7 +173,7 @@ def _write(writer: RecordWriter, keepsake: Keepsake, index: int, rgb: Array, fac
     keepsake.look(index, rgb8, points, face.score)
 
 
-def _track(found: track.Track, keepsake: Keepsake) -> Track:
+def _track(found: people.Track, keepsake: Keepsake) -> Track:
     textures = np.stack([item for _, item in keepsake.textures.items])
     thumbnails = np.stack([item for _, item in keepsake.thumbnails.items])
     assert keepsake.view is not None

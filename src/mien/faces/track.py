@@ -1,17 +1,15 @@
-"""Follow faces through a clip, in one causal pass that keeps no pictures, and tidy up once the clip is known.
+"""Follow faces through a clip, in one causal pass that keeps no pictures.
 
 `Tracker.step` takes one frame and gives its faces. Between detections each mesh shows where the next one is looked for.
 A face that stands alone simply goes on; where faces meet or one is lost, what is seen is assigned to the tracks by
 place (constant velocity) and appearance at once, so that people who cross keep their tracks. An unseen track coasts
-until it is found again. What a track learns is a `Tracklet`; `finish` joins the tracklets of one person to a `Track`
-and `filled` gives the frames in between.
+until it is found again. What a track learns is a `Tracklet`; `people.py` makes persons of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -112,7 +110,7 @@ class _Live:
 
     def see(self, points: Array) -> None:
         """Learn velocity from how far the face is from where it was expected."""
-        surprise = _centre(points) - _centre(self.points)
+        surprise = centre_of(points) - centre_of(self.points)
         gain = 0.3 if self.alone else 0.1  # a face half hidden seems to dodge
         self.velocity = self.velocity + surprise * gain / (1 + self.missing)
         self.points, self.missing = points, 0
@@ -120,7 +118,7 @@ class _Live:
     def look(self, embedding: Array) -> None:
         """Learn what the face looks like."""
         self.sum_of_looks = embedding.astype(np.float64) + (self.sum_of_looks if self.looked else 0)
-        self.looks = _unit(0.6 * self.looks + 0.4 * embedding)
+        self.looks = unit(0.6 * self.looks + 0.4 * embedding)
         self.looked += 1
 
     def tracklet(self) -> Tracklet:
@@ -136,7 +134,7 @@ class _Live:
             score=self.score / self.frames,
             confirmed=self.confirmed / (self.asked + 1),
             area=self.area / self.frames,
-            embedding=_unit(self.sum_of_looks),
+            embedding=unit(self.sum_of_looks),
             start=self.start,
             end=self.end,
             gaps=tuple(self.gaps),
@@ -144,7 +142,7 @@ class _Live:
 
     def likeness(self, embedding: Array) -> float:
         """Cosine to the mean or to the recent looks, whichever is higher."""
-        return float(max(_unit(self.sum_of_looks) @ embedding, self.looks @ embedding))
+        return float(max(unit(self.sum_of_looks) @ embedding, self.looks @ embedding))
 
     def exchange(self, other: _Live) -> None:
         """Each becomes the other in all but what it has learnt."""
@@ -255,7 +253,7 @@ class Tracker:
         return [
             _Seen(p, s, {t.number})
             for t, p, s in zip(tracks, points, presence, strict=True)
-            if s >= self.settings.presence and 0.6 < _size(p) / _size(t.points) < 1.67
+            if s >= self.settings.presence and 0.6 < size_of(p) / size_of(t.points) < 1.67
         ]
 
     def _wants_detection(self, index: int, seen: Sequence[_Seen]) -> bool:
@@ -334,7 +332,7 @@ class Tracker:
             least = self.embedder.same * (0.25 if track.alone else 0.5)
             for j, one in enumerate(seen):
                 distance = self._distance(track, one)
-                ratio = _size(one.points) / _size(track.points)
+                ratio = size_of(one.points) / size_of(track.points)
                 if distance < reach and 1 / stretch < ratio < stretch:
                     likeness = track.likeness(self._embedding(rgb, one))
                     if likeness > least:
@@ -345,8 +343,8 @@ class Tracker:
 
     def _distance(self, track: _Live, seen: _Seen) -> float:
         """From where the face was expected, in face sizes."""
-        gap = _centre(seen.points) - _centre(track.points)
-        return float(np.hypot(*gap)) / max(_size(track.points), _size(seen.points))
+        gap = centre_of(seen.points) - centre_of(track.points)
+        return float(np.hypot(*gap)) / max(size_of(track.points), size_of(seen.points))
 
     def _embedding(self, rgb: Array, seen: _Seen) -> Array:
         if seen.embedding is None:
@@ -403,127 +401,28 @@ def _distinct(seen: Sequence[_Seen], double: float) -> list[_Seen]:
     return kept
 
 
-def _centre(points: Array) -> Array:
+def centre_of(points: Array) -> Array:
+    """The middle of eyes, nose tip and mouth corners (2)."""
     return topology.five(points)[:, :2].mean(axis=0)
 
 
-def _size(points: Array) -> float:
+def size_of(points: Array) -> float:
+    """The longer side of a mesh's box, in pixels."""
     x0, y0, x1, y1 = align.box(points)
     return max(x1 - x0, y1 - y0, 1e-3)
 
 
 def _on(detection: Detection, points: Array) -> bool:
     """Whether a detection lies on the face of a mesh."""
-    return float(np.hypot(*(detection.points.mean(axis=0) - _centre(points)))) < 0.35 * _size(points)
+    return float(np.hypot(*(detection.points.mean(axis=0) - centre_of(points)))) < 0.35 * size_of(points)
 
 
 def _outside(points: Array, rgb: Array) -> bool:
     """Whether an expected face has left the picture."""
-    x, y = _centre(points)
+    x, y = centre_of(points)
     return not (0 <= x < rgb.shape[1] and 0 <= y < rgb.shape[0])
 
 
-def _unit(vector: Array) -> Array:
+def unit(vector: Array) -> Array:
+    """The vector at length 1."""
     return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-9), np.float32)
-
-
-@dataclass(frozen=True)
-class Track:
-    """One person: the tracklets that show them. `number` counts from 1, the largest total area first.
-
-    area: mean of the mesh's box in square pixels; frames: how many show the face.
-    """
-
-    number: int
-    tracklets: tuple[int, ...]
-    first: int
-    last: int
-    frames: int
-    area: float
-    embedding: Array
-    gaps: tuple[Gap, ...]
-
-    @property
-    def name(self) -> str:
-        """T1, T2, ..."""
-        return f"T{self.number}"
-
-
-def finish(
-    tracklets: Sequence[Tracklet],
-    same: float,
-    *,
-    least_frames: int = 3,
-    least_score: float = 0.6,
-    least_confirmed: float = 0.4,
-) -> list[Track]:
-    """Tracklets joined to tracks, one a person, the largest first; what is too short or too unsure is left out.
-
-    same: the embedder's cosine from which on two faces are one person's. Across a short gap in one shot the place
-    speaks for it too, and half of `same` will do. Two tracklets that are there at the same time are never joined.
-    """
-    groups = [
-        [t] for t in tracklets if t.frames >= least_frames and t.score >= least_score and t.confirmed >= least_confirmed
-    ]
-    while (pair := _best_pair(groups, same)) is not None:
-        i, j = pair
-        groups[i] += groups.pop(j)
-    groups.sort(key=lambda group: -sum(t.area * t.frames for t in group))
-    return [_track(number, sorted(group, key=lambda t: t.first)) for number, group in enumerate(groups, 1)]
-
-
-def numbers(tracks: Sequence[Track]) -> dict[int, int]:
-    """Tracklet number -> track number, to rename the rows of the first pass; a tracklet that isn't in it is dropped."""
-    return {tracklet: track.number for track in tracks for tracklet in track.tracklets}
-
-
-def filled(track: Track, longest: int = 12, score: float = 0.25) -> list[tuple[int, Face]]:
-    """Faces for the gaps of at most `longest` frames: points in between, marked by their low score."""
-    faces = []
-    for gap in track.gaps:
-        length = gap.after - gap.before
-        if length - 1 <= longest:
-            for step in range(1, length):
-                part = np.float32(step / length)
-                points = gap.face_before.points * (1 - part) + gap.face_after.points * part
-                faces.append((gap.before + step, align.face(points, score, track.number)))
-    return faces
-
-
-def _best_pair(groups: Sequence[Sequence[Tracklet]], same: float) -> tuple[int, int] | None:
-    """The two groups (i < j) most likely to be one person, or None where none are likely enough."""
-    best, pair = 0.0, None
-    looks = np.array([_looks(group) for group in groups])
-    for i, a in enumerate(groups):
-        for j in range(i + 1, len(groups)):
-            b = groups[j]
-            if any(x.first <= y.last and y.first <= x.last for x in a for y in b):
-                continue
-            near = any(_continues(x, y) or _continues(y, x) for x in a for y in b)
-            margin = float(looks[i] @ looks[j]) - (same / 2 if near else same)
-            if margin > best:
-                best, pair = margin, (i, j)
-    return pair
-
-
-def _continues(a: Tracklet, b: Tracklet, longest: int = 12) -> bool:
-    """Whether b begins soon after a, in its shot, about where a ended."""
-    if a.shot != b.shot or not 0 < b.first - a.last <= longest:
-        return False
-    gap = _centre(b.start.points) - _centre(a.end.points)
-    size = max(_size(a.end.points), _size(b.start.points))
-    return float(np.hypot(*gap)) < 1.5 * size and 0.6 < _size(a.end.points) / _size(b.start.points) < 1.67
-
-
-def _looks(group: Sequence[Tracklet]) -> Array:
-    return _unit(np.sum([t.embedding * t.frames for t in group], axis=0))
-
-
-def _track(number: int, group: Sequence[Tracklet]) -> Track:
-    gaps = [gap for t in group for gap in t.gaps]
-    gaps += [Gap(a.last, a.end, b.first, b.start) for a, b in pairwise(group) if a.shot == b.shot]
-    frames = sum(t.frames for t in group)
-    area = sum(t.area * t.frames for t in group) / frames
-    last = max(t.last for t in group)
-    ids = tuple(t.number for t in group)
-    return Track(number, ids, group[0].first, last, frames, area, _looks(group), tuple(gaps))
