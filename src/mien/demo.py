@@ -43,7 +43,11 @@ def run(folder: Path, tell: Callable[[str, int, int], None]) -> list[Path]:
     uneven = [STEP * n + (STEP // 3) * (n % 3 == 1) for n in range(FRAMES) if n % 7 != 3]
     twin = _clip(folder / "clip_turned_uneven.mp4", uneven, turned=True)
     made = []
-    for target, name in ((photo, "photo_swapped.png"), (clip, "clip_swapped.mp4"), (twin, "clip_turned_uneven_swapped.mp4")):
+    for target, name in (
+        (photo, "photo_swapped.png"),
+        (clip, "clip_swapped.mp4"),
+        (twin, "clip_turned_uneven_swapped.mp4"),
+    ):
         out = folder / name
         Job(target=target, out=out, source=(source,), consent=NOBODY, overwrite=True).run(tell)
         sheet = out.with_name(out.stem + "_sheet.jpg")
@@ -103,7 +107,9 @@ def _view(photo: Array, seconds: float) -> Array:
     matrix = cv2.getRotationMatrix2D((226.0, 150.0), tilt, zoom)
     drift = np.array([14 * np.sin(seconds * 3.0), 9 * np.cos(seconds * 2.3)])
     matrix[:, 2] += np.array([SIDE / 2 - 226.0, 0.34 * SIDE - 150.0]) + drift
-    return np.asarray(cv2.warpAffine(photo, matrix, (SIDE, SIDE), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE))
+    return np.asarray(
+        cv2.warpAffine(photo, matrix, (SIDE, SIDE), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    )
 
 
 def _tone(stream: Any, seconds: Fraction) -> list[Any]:
