@@ -40,9 +40,8 @@ class Config:
     spoil: mesh_data.Spoil = field(default_factory=mesh_data.Spoil)
     seed: int = 1
     batch: int = 96
-    steps: int = 6500
-    warm_up: int = 300
-    decay: int = 2200  # last steps, over which the learning rate falls to zero
+    schedule: tuple[tuple[int, float], ...] = ((0, 0.0), (300, 1.0), (1600, 1.0), (2100, 0.375), (2900, 0.0))
+    """Learning rate over `lr` at these steps, straight lines between them; the last one ends the run."""
     lr: float = 2e-3
     weight_decay: float = 0.02
     ema: float = 0.998
@@ -55,7 +54,7 @@ class Config:
 
 
 def main(config: Config, shared: Path, folder: Path) -> None:
-    """Train to `config.steps`, from the last checkpoint in `folder` if there is one."""
+    """Train to the end of the schedule, from the last checkpoint in `folder` if there is one."""
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     folder.mkdir(parents=True, exist_ok=True)
@@ -78,7 +77,8 @@ def main(config: Config, shared: Path, folder: Path) -> None:
     log = (folder / "log.jsonl").open("a")
     sums: dict[str, float] = {}
     began, since = time.monotonic(), step
-    while step < config.steps:
+    last = config.schedule[-1][0]
+    while step < last:
         crops, points, present = next(batches)
         for group in optimizer.param_groups:
             group["lr"] = config.lr * rate(step, config)
@@ -100,7 +100,7 @@ def main(config: Config, shared: Path, folder: Path) -> None:
             log.write(json.dumps(entry) + "\n")
             log.flush()
             sums.clear()
-        if step % 250 == 0 or step == config.steps:
+        if step % 100 == 0 or step == last:
             save(folder, step, net, average, optimizer)
 
 
@@ -138,8 +138,8 @@ def losses(
 
 
 def rate(step: int, config: Config) -> float:
-    """Learning rate over its peak: rises, stays, falls to zero at the end."""
-    return min((step + 1) / config.warm_up, 1.0, max(config.steps - step, 0) / config.decay)
+    """Learning rate at `step` over its peak."""
+    return float(np.interp(step, *zip(*config.schedule, strict=True)))
 
 
 @torch.no_grad()
@@ -273,12 +273,11 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared", help="folder with data/ and weights/")
     parser.add_argument("--run", type=Path, default=ROOT / "runs" / "mesh", help="run folder")
-    parser.add_argument("--steps", type=int, default=Config.steps)
     parser.add_argument("--export", action="store_true", help="only export the last checkpoint")
     parser.add_argument(
         "--figures", nargs="*", default=[], help="name=value: what benchmarks/mesh.py measured, for the card"
     )
     options = parser.parse_args()
     if not options.export:
-        main(dataclasses.replace(Config(), steps=options.steps), options.shared, options.run)
+        main(Config(), options.shared, options.run)
     print(ship(options.run, dict(figure.split("=", 1) for figure in options.figures)))
