@@ -34,7 +34,7 @@ EMPTY_CLIPS = ("intel_female", "intel_male")
 def hidden(flat: Array, points: Array, usual: Array | None) -> tuple[Array, Array]:
     """Which texels are hidden, and which are seen at all."""
     found = segment.covered(flat, points, usual)
-    visible = texture.inside() & (texture.flatten(texture.visibility(points)) > 0.4)
+    visible = texture.inside() & (texture.flatten(texture.visibility(points)) > 0.98)
     return visible & (found > 0.5) if found is not None else np.zeros(visible.shape, bool), visible
 
 
@@ -48,7 +48,10 @@ def composites(data: Path, count: int, sheet: Path | None) -> None:
         there, seen = cover > 0.5, counts > 0
         group = "with usual look" if x[6].any() else "alone"
         odds = segment.odds(x)
-        for kind, found in (("network", odds > 0.5), ("cleaned", _solid(odds * counts))):
+        for kind, found in (
+            ("network", odds > 0.5),
+            ("cleaned", _solid(odds * counts, segment.SURE if x[6].any() else segment.SURE_ALONE)),
+        ):
             pair = sums.setdefault((group, kind), [0, 0])
             pair[0] += int((found & there & seen).sum())
             pair[1] += int(((found | there) & seen).sum())
@@ -60,8 +63,8 @@ def composites(data: Path, count: int, sheet: Path | None) -> None:
         cv2.imwrite(str(sheet), np.vstack(rows)[..., ::-1])
 
 
-def _solid(odds: Array) -> Array:
-    found = segment.cleaned(odds)
+def _solid(odds: Array, sure: tuple[float, int]) -> Array:
+    found = segment.cleaned(odds, sure)
     return np.zeros(odds.shape, bool) if found is None else found > 0.5
 
 

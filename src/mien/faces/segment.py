@@ -19,12 +19,17 @@ from mien.errors import WeightsError
 from mien.faces import texture, topology
 from mien.types import Array
 
-SPECK = 14
-"""Texels that something in front of a face covers at least."""
-SURE = 0.6
-"""Odds from which a texel is taken for covered; what hangs together with it needs half of that."""
+LIKELY = 0.3
+"""Odds that a texel needs to be taken for covered where it hangs together with sure ones."""
+SURE = (0.6, 14)
+"""Odds and number of texels from which something is in front of a face whose usual look is known."""
+SURE_ALONE = (0.9, 40)
+"""The same for a single picture, where a beard or a shining forehead may look like a hand."""
+SURE_TURNED = (0.97, 40)
+"""The same for a head turned so far that less than TURNED of its texels are seen: its usual look tells little."""
+TURNED = 0.66
 GRAIN = 45.0
-"""Pixels between the outer eye corners in what a mask is drawn at, at least."""
+"""A mask is drawn with at least that many pixels between the outer eye corners."""
 
 
 @cache
@@ -61,7 +66,7 @@ def skin(flat: Array, hidden: Array | None = None) -> Array:
     """
     lab = cv2.cvtColor(flat, cv2.COLOR_RGB2LAB).astype(np.float32)
     bare = _sure_skin() if hidden is None else _sure_skin() & (hidden < 0.1)
-    samples = lab[bare if bare.sum() >= 50 else _sure_skin()]
+    samples = lab[bare if bare.sum() >= 50 else _sure_skin()][::3]
     centre = np.median(samples, axis=0)
     spread = 1.48 * np.median(np.abs(samples - centre), axis=0) + np.array([16.0, 4.0, 4.0], np.float32)
     off = (lab - centre) / (spread * np.array([1.0, 1.41, 1.41], np.float32))
@@ -70,6 +75,8 @@ def skin(flat: Array, hidden: Array | None = None) -> Array:
     fringe = cv2.morphologyEx(
         cv2.morphologyEx(hair, cv2.MORPH_OPEN, np.ones((2, 2))), cv2.MORPH_CLOSE, np.ones((3, 11))
     )
+    if not fringe.any():
+        return np.ones(fringe.shape, np.float32)
     # It hangs from the face's rim; what shines alone in the middle of a forehead is skin.
     _, labels = cv2.connectedComponents((fringe > 0.2).astype(np.uint8))
     hanging = np.unique(labels[_rim()])
@@ -160,25 +167,24 @@ def covered(flat: Array, points: Array, usual: Array | None = None) -> Array | N
     texel wider than it looks, so that no rim of the new face shines on a finger. Hair over the forehead isn't meant,
     see `skin`.
     """
-    found = odds(features(flat, usual))
-    if np.count_nonzero(found * texture.inside() > SURE) < SPECK:
+    found, sure = odds(features(flat, usual)), SURE_ALONE if usual is None else SURE
+    if np.count_nonzero(found * texture.inside() > sure[0]) < sure[1]:
         return None
-    visible = (
-        texture.flatten(texture.visibility(points)) > 0.98
-    )  # the far side of a turned head shows what is behind it
-    return cleaned(found * visible)
+    # Where skin turns away from the camera, the texture shows what is behind the head.
+    visible = (texture.flatten(texture.visibility(points)) > 0.98) & texture.inside()
+    if visible.sum() < TURNED * texture.inside().sum():
+        sure = SURE_TURNED
+    return cleaned(found * visible, sure)
 
 
-def cleaned(found: Array) -> Array | None:
+def cleaned(found: Array, sure: tuple[float, int] = SURE) -> Array | None:
     """The network's answer without specks and a texel wider; None where nothing is left."""
     face = texture.inside()
-    likely = ((found > SURE / 2) & face).astype(np.uint8)
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(likely, connectivity=4)
-    sure = np.bincount(labels[(found > SURE) & face], minlength=len(stats))
-    sure[0] = 0
-    if not (sure >= SPECK).any():
+    count, labels = cv2.connectedComponents(((found > LIKELY) & face).astype(np.uint8), connectivity=4)
+    large = np.bincount(labels[(found > sure[0]) & face], minlength=count) >= sure[1]
+    if not large.any():
         return None
-    kept = (sure >= SPECK)[labels].astype(np.uint8)
+    kept = large[labels].astype(np.uint8)
     near = cv2.dilate(kept, np.ones((3, 3), np.uint8))
     solid = cv2.morphologyEx(kept, cv2.MORPH_CLOSE, _disc(9))  # what lies between two fingers is the hand's
     soft = np.maximum(np.clip((found - 0.15) / 0.3, 0, 1) * near, solid)
