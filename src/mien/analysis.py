@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -12,7 +12,7 @@ import numpy as np
 
 from mien import faces, image, picture, provenance, video, weights
 from mien.errors import InputError, SettingsError
-from mien.faces import align, detect, landmarks, people, recognise, texture, track
+from mien.faces import align, detect, flow, landmarks, people, recognise, texture, track
 from mien.faces.keep import THUMB, THUMBNAILS, Keepsake
 from mien.faces.record import Record, RecordWriter, Track
 from mien.faces.segment import Memory
@@ -105,13 +105,14 @@ def run(
             if tracker.shot != shot:
                 cuts.append(frame.index)
                 past.clear()
+            motions = _motions(past, frame.index, rgb, scale)
             for face in seen:
                 assert face.track is not None
                 if face.track not in keepsakes:
                     keepsakes[face.track] = Keepsake()
                     for earlier in _backwards(finder.landmarker, face, past, transfer):
                         _write(writer, keepsakes[face.track], *earlier)
-                _write(writer, keepsakes[face.track], frame.index, rgb, face, scale)
+                _write(writer, keepsakes[face.track], frame.index, rgb, face, scale, motions.get(face.track))
             past.append((frame.index, rgb, scale, seen))
             tell("analyse", frame.index + 1, info.frames)
         found = people.finish(tracker.close(), embedder.same)
@@ -161,7 +162,23 @@ def _scaled(points: Array, scale: float) -> Array:
     return np.asarray(moved, np.float32)
 
 
-def _write(writer: RecordWriter, keepsake: Keepsake, index: int, rgb: Array, face: Face, scale: float) -> None:
+def _motions(past: Sequence[_Past], index: int, rgb: Array, scale: float) -> dict[int | None, tuple[Array, Array]]:
+    """How the points of each face of the frame before came here (in frame pixels), and how far to believe it."""
+    if not past or past[-1][0] != index - 1:
+        return {}
+    _, before, _, faces_before = past[-1]
+    before8, now8 = (x if x.dtype == np.uint8 else (x >> 8).astype(np.uint8) for x in (before, rgb))
+    found = {}
+    for face in faces_before:
+        moved, trust = flow.motion(before8, now8, replace(face, points=_scaled(face.points, scale)))
+        found[face.track] = moved / np.float32(scale), trust
+    return found
+
+
+def _write(
+    writer: RecordWriter, keepsake: Keepsake, index: int, rgb: Array, face: Face, scale: float,
+    motion: tuple[Array, Array] | None = None,
+) -> None:  # fmt: skip
     """One face of one frame: its row, and what is remembered of it."""
     rgb8 = rgb if rgb.dtype == np.uint8 else (rgb >> 8).astype(np.uint8)
     points = _scaled(face.points, scale)
@@ -169,7 +186,7 @@ def _write(writer: RecordWriter, keepsake: Keepsake, index: int, rgb: Array, fac
     local = points - np.array([region.x, region.y, 0], np.float32)
     colours = texture.vertex_colours(rgb8[region.slices], local)
     assert face.track is not None
-    writer.add(index, face.track, face.score, face.points, colours)
+    writer.add(index, face.track, face.score, face.points, colours, motion=motion)
     keepsake.look(index, rgb8, points, face.score)
 
 
@@ -179,14 +196,19 @@ def _track(found: people.Track, keepsake: Keepsake) -> Track:
     assert keepsake.view is not None
     return Track(
         found.name, found.tracklets, keepsake.frames, keepsake.first, keepsake.last, found.area,
-        keepsake.score / keepsake.frames, keepsake.view, Memory.of(textures), thumbnails,
+        keepsake.score / keepsake.frames, keepsake.usual_sharpness, keepsake.view, Memory.of(textures), thumbnails,
     )  # fmt: skip
 
 
 def _about(clip: Path, settings: Settings) -> dict[str, object]:
     """What an analysis was made from; another clip, another setting or another version makes another file."""
     digest = "folder" if clip.is_dir() else provenance.sha256(clip)
-    return {"clip": digest, "settings": asdict(settings), "weights": settings.weights(), "versions": provenance.versions()}
+    return {
+        "clip": digest,
+        "settings": asdict(settings),
+        "weights": settings.weights(),
+        "versions": provenance.versions(),
+    }
 
 
 def read(path: Path, clip: Path) -> Record:

@@ -127,7 +127,9 @@ def _prepare(casting: Casting, system: AbstractSystem, compose: ComposeSettings,
     view = casting.track.view
     face = align.face(view.points, 1.0)
     part = rendering.Part(face, casting.who, system, memory=casting.track.memory)
-    return _Role(casting, anchors, rendering.measure(Picture(view.rgb), part, compose, seed))
+    look = rendering.measure(Picture(view.rgb), part, compose, seed)
+    source, wanted = look.detail
+    return _Role(casting, anchors, replace(look, detail=(source, wanted * casting.track.sharpness)))
 
 
 @dataclass
@@ -164,12 +166,12 @@ class _Renderer:
 
     def _parts(self, role: _Role, start: int, stop: int) -> Mapping[int, rendering.Part | str]:
         """Frame -> what to draw there, or why not. Rows a little beyond the chunk feed the filters in time."""
-        reach = max(steady.REACH, steady.FADE)
+        reach = steady.CONTEXT
         rows = role.casting.record.rows(role.casting.track, start - reach, stop + reach)
         if not len(rows.frame):
             return {}
         first = int(np.searchsorted(role.anchors.frames, rows.frame[0]))
-        meshes = steady.meshes(role.anchors, first, rows.points)
+        meshes = steady.meshes(role.anchors, first, rows.points, rows.motion, rows.trust)
         colours = steady.colours(role.anchors, first, rows.colours, rows.measured)
         found: dict[int, rendering.Part | str] = {}
         for i, frame in enumerate(rows.frame.tolist()):

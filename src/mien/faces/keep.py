@@ -53,7 +53,9 @@ class Keepsake:
     textures: Sample = field(default_factory=lambda: Sample(TEXTURES))
     thumbnails: Sample = field(default_factory=lambda: Sample(THUMBNAILS))
     view: Crop | None = None
+    sharp: list[float] = field(default_factory=list)
     _best: float = -1.0
+    _best_sharp: float = 1.0
 
     def look(self, frame: int, rgb: Array, points: Array, score: float) -> None:
         """Take in one face: rgb is the frame (uint8), points its mesh there."""
@@ -81,13 +83,19 @@ class Keepsake:
         """Keep this view if it is larger, sharper and more frontal than the best so far."""
         pose = align.pose(points)
         grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
-        sharp = float(np.log1p(cv2.Laplacian(grey, cv2.CV_32F).std()))
+        sharp = float(cv2.Laplacian(grey, cv2.CV_32F).std())
+        self.sharp.append(sharp)
         facing = max(np.cos(np.radians(pose.yaw)), 0.0) * max(np.cos(np.radians(pose.pitch)), 0.0)
-        value = score * facing**4 * sharp * np.sqrt(texture.eye_distance(points))
+        value = score * facing**4 * np.log1p(sharp) * np.sqrt(texture.eye_distance(points))
         if value > self._best:
-            self._best = value
+            self._best, self._best_sharp = value, sharp
             face = align.face(points, score)
             self.view = Crop(crop.copy(), np.eye(2, 3), points.copy(), VIEW_SPEC, face)
+
+    @property
+    def usual_sharpness(self) -> float:
+        """How sharp the face usually is, beside its best view, which was chosen for being sharp (0..1)."""
+        return min(float(np.median(self.sharp)) / max(self._best_sharp, 1e-3), 1.0)
 
     @staticmethod
     def joined(parts: list[Keepsake]) -> Keepsake:
@@ -96,6 +104,7 @@ class Keepsake:
         whole = Keepsake(
             sum(k.frames for k in parts), min(k.first for k in parts), max(k.last for k in parts),
             sum(k.area for k in parts), sum(k.score for k in parts), view=best.view, _best=best._best,
+            sharp=[s for k in parts for s in k.sharp], _best_sharp=best._best_sharp,
         )  # fmt: skip
         whole.textures.items = [item for k in parts for item in k.textures.items]
         whole.thumbnails.items = sorted((i for k in parts for i in k.thumbnails.items), key=lambda item: item[0])

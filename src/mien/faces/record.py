@@ -25,7 +25,7 @@ from mien.faces.keep import VIEW_SPEC
 from mien.faces.segment import Memory
 from mien.types import Array, Crop
 
-VERSION = 1
+VERSION = 2
 ROWS = 256
 """Rows a parquet group: what is held in memory while writing, and the grain of reading back."""
 SCHEMA = pa.schema(
@@ -40,13 +40,18 @@ SCHEMA = pa.schema(
         ("anchor", pa.list_(pa.float64(), 6)),
         ("points", pa.list_(pa.float32(), 478 * 3)),
         ("colours", pa.list_(pa.uint8(), 468 * 3)),
+        ("motion", pa.list_(pa.float16(), 478 * 2)),
+        ("trust", pa.list_(pa.float16(), 478)),
     ]
 )
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Some rows of one track, ascending in frame: see the schema; colours are in the clip's own code values, 8 bits."""
+    """Some rows of one track, ascending in frame: see the schema; colours are in the clip's own code values, 8 bits.
+
+    motion (N x 478 x 2) is how each point came here from the frame before, as `flow` saw it; trust (N x 478) how sure that is.
+    """
 
     frame: Array
     score: Array
@@ -54,11 +59,16 @@ class Rows:
     pose: Array
     points: Array
     colours: Array
+    motion: Array
+    trust: Array
 
 
 @dataclass(frozen=True)
 class Track:
-    """One person's faces through a clip. `view` is the best crop seen, `memory` the usual look, area is in pixels."""
+    """One person's faces through a clip. `view` is the best crop seen, `memory` the usual look, area is in pixels.
+
+    sharpness: how sharp the face usually is, beside its view (0..1).
+    """
 
     name: str
     tracklets: tuple[int, ...]
@@ -67,13 +77,14 @@ class Track:
     last: int
     area: float
     score: float
+    sharpness: float
     view: Crop
     memory: Memory
     thumbnails: Array
 
     def to_json(self) -> dict[str, Any]:
         """As JSON, arrays as base64 of PNG or float32."""
-        plain = {k: getattr(self, k) for k in ("name", "frames", "first", "last", "area", "score")}
+        plain = {k: getattr(self, k) for k in ("name", "frames", "first", "last", "area", "score", "sharpness")}
         return plain | {
             "tracklets": list(self.tracklets),
             "view": _png(self.view.rgb),
@@ -90,7 +101,7 @@ class Track:
         spec = VIEW_SPEC
         view = Crop(_unpng(values["view"]), np.eye(2, 3), points, spec, align.face(points, values["score"]))
         memory = Memory(_unpng(values["median"]).astype(np.float32), _unpng(values["spread"]).astype(np.float32))
-        plain = {k: values[k] for k in ("name", "frames", "first", "last", "area", "score")}
+        plain = {k: values[k] for k in ("name", "frames", "first", "last", "area", "score", "sharpness")}
         thumbnails = np.stack([_unpng(text) for text in values["thumbnails"]])
         return Track(tracklets=tuple(values["tracklets"]), view=view, memory=memory, thumbnails=thumbnails, **plain)
 
@@ -105,12 +116,16 @@ class RecordWriter:
         self._rows: list[tuple[Any, ...]] = []
 
     def add(
-        self, frame: int, tracklet: int, score: float, points: Array, colours: Array, measured: bool = True
-    ) -> None:
-        """One face in one frame: points 478 x 3, colours 468 x 3 (uint8)."""
+        self, frame: int, tracklet: int, score: float, points: Array, colours: Array, measured: bool = True,
+        motion: tuple[Array, Array] | None = None,
+    ) -> None:  # fmt: skip
+        """One face in one frame: points 478 x 3, colours 468 x 3 (uint8), motion and trust from `flow`, if known."""
+        moved, trust = motion or (np.zeros((478, 2)), np.zeros(478))
         pose = align.pose(points)
         anchor = align.anchor(points)
-        self._rows.append((frame, tracklet, score, measured, pose.yaw, pose.pitch, pose.roll, anchor, points, colours))
+        self._rows.append(
+            (frame, tracklet, score, measured, pose.yaw, pose.pitch, pose.roll, anchor, points, colours, moved, trust)
+        )
         if len(self._rows) == ROWS:
             self._flush()
 
@@ -181,16 +196,20 @@ class Record:
 
     def rows(self, track: Track, start: int, stop: int) -> Rows:
         """The track's rows with start <= frame < stop."""
-        t = self._table(["score", "measured", "yaw", "pitch", "roll", "points", "colours"], track, start, stop)
+        columns = ["score", "measured", "yaw", "pitch", "roll", "points", "colours", "motion", "trust"]
+        t = self._table(columns, track, start, stop)
         pose = np.stack([t["yaw"], t["pitch"], t["roll"]], axis=1)
         points = t["points"].reshape(-1, 478, 3)
-        return Rows(t["frame"], t["score"], t["measured"], pose, points, t["colours"].reshape(-1, 468, 3))
+        colours, motion = t["colours"].reshape(-1, 468, 3), t["motion"].reshape(-1, 478, 2).astype(np.float32)
+        trust = t["trust"].reshape(-1, 478).astype(np.float32)
+        return Rows(t["frame"], t["score"], t["measured"], pose, points, colours, motion, trust)
 
 
 def _to_arrow(values: Array, kind: pa.DataType) -> pa.Array:
     """A column of numbers, or of fixed-size lists from an array with more axes."""
     if pa.types.is_fixed_size_list(kind):
-        return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1), type=kind.value_type), type=kind)
+        flat = values.reshape(-1).astype(kind.value_type.to_pandas_dtype(), copy=False)
+        return pa.FixedSizeListArray.from_arrays(pa.array(flat), type=kind)
     return pa.array(values, type=kind)
 
 
