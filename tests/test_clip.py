@@ -88,7 +88,7 @@ def test_without_a_cast_the_clip_is_only_encoded(moving: Path, tmp_path: Path) -
 
 
 def test_other_chunks_hold_the_same_pictures(moving: Path, analysed: Path, done: Result, tmp_path: Path) -> None:
-    """What is rendered into a frame does not depend on where a chunk begins; only the encoder's key frames do."""
+    """What is rendered hardly depends on where a chunk begins: the filters in time see CONTEXT frames beyond it."""
     pictures = []
     for chunk in (CHUNK, 1000):
         out = tmp_path / f"{chunk}.mkv"
@@ -96,7 +96,9 @@ def test_other_chunks_hold_the_same_pictures(moving: Path, analysed: Path, done:
         pictures.append([frame.pixels.rgb() for frame in video.read(out)])
     assert len(pictures[0]) == portraits.FRAMES
     for short, long in zip(*pictures, strict=True):
-        assert np.abs(short.astype(int) - long).max() <= 1
+        difference = np.abs(short.astype(int) - long)
+        assert difference.max() <= 4
+        assert difference.mean() < 0.01
 
 
 def changed(target: Path, result: Result) -> np.ndarray:

@@ -35,7 +35,7 @@ def track(name: str, *tracklets: int) -> Track:
     view = Crop(heads.noise(2), np.eye(2, 3), mesh, VIEW_SPEC, align.face(mesh, 0.9))
     memory = Memory(*random.integers(0, 256, (2, 64, 64, 3)).astype(np.float32))
     thumbnails = random.integers(0, 256, (3, 112, 112, 3), dtype=np.uint8)
-    return Track(name, tracklets, FRAMES, 0, FRAMES - 1, 4096.5, 0.875, view, memory, thumbnails)
+    return Track(name, tracklets, FRAMES, 0, FRAMES - 1, 4096.5, 0.875, 0.75, view, memory, thumbnails)
 
 
 TRACKS = [track("T1", 0, 2), track("T2", 1)]
@@ -59,7 +59,7 @@ def test_tracks_come_back(record: Record) -> None:
     assert record.about == ABOUT
     assert record.cuts.tolist() == [40, 500]
     for before, after in zip(TRACKS, record.tracks, strict=True):
-        for field in ("name", "tracklets", "frames", "first", "last", "area", "score"):
+        for field in ("name", "tracklets", "frames", "first", "last", "area", "score", "sharpness"):
             assert getattr(after, field) == getattr(before, field)
         np.testing.assert_array_equal(after.view.rgb, before.view.rgb)
         np.testing.assert_array_equal(after.view.points, before.view.points)

@@ -28,8 +28,13 @@ def follow(meshes: Array, cuts: tuple[int, ...] = (), frames: Array | None = Non
     return steady.anchors(numbers, np.stack([align.anchor(m) for m in meshes]), np.array(cuts, int))
 
 
+def unseen(meshes: Array) -> tuple[Array, Array]:
+    """No motion was seen."""
+    return np.zeros((len(meshes), 478, 2), np.float32), np.zeros((len(meshes), 478), np.float32)
+
+
 def steadied(meshes: Array, cuts: tuple[int, ...] = ()) -> Array:
-    return steady.meshes(follow(meshes, cuts), 0, meshes)
+    return steady.meshes(follow(meshes, cuts), 0, meshes, *unseen(meshes))
 
 
 def centres(meshes: Array) -> Array:
@@ -76,8 +81,54 @@ def test_a_chunk_with_its_margin_gives_the_same_bits() -> None:
     track, whole = follow(meshes), steadied(meshes)
     for start, stop in ((0, 20), (20, 41), (41, FRAMES)):
         first = max(start - steady.REACH, 0)
-        part = steady.meshes(track, first, meshes[first : stop + steady.REACH])
+        given = meshes[first : stop + steady.REACH]
+        part = steady.meshes(track, first, given, *unseen(given))
         np.testing.assert_array_equal(part[start - first : stop - first], whole[start:stop])
+
+
+def seen_motion(clean: Array) -> tuple[Array, Array]:
+    """The true motion, believed."""
+    motion = np.diff(clean[..., :2], axis=0, prepend=clean[:1, :, :2])
+    return motion, np.ones(motion.shape[:2], np.float32)
+
+
+def test_meshes_move_as_the_skin_is_seen_to_move() -> None:
+    clean = walk()
+    shaken = clean.copy()
+    shaken[..., :2] += RANDOM.normal(0, 0.7, (FRAMES, 478, 2)).astype(np.float32)
+    track = follow(shaken)
+    without, along = (steady.meshes(track, 0, shaken, *m) for m in (unseen(clean), seen_motion(clean)))
+    jumps = [np.abs(np.diff(m - clean, axis=0))[..., :2].mean() for m in (without, along)]
+    assert jumps[1] < 0.4 * jumps[0]
+
+
+def test_a_distrusted_motion_moves_nothing() -> None:
+    meshes = walk()
+    motion, trust = seen_motion(meshes)
+    wild = steady.meshes(follow(meshes), 0, meshes, motion + 50, trust * 0)
+    np.testing.assert_array_equal(wild, steadied(meshes))
+
+
+def test_the_path_is_the_least_squares_one() -> None:
+    places, motion, weight = RANDOM.normal(size=(6, 1, 2)), RANDOM.normal(size=(6, 1, 2)), RANDOM.uniform(0, 9, (6, 1))
+    rows = [(np.eye(6)[t], places[t, 0], 1.0) for t in range(6)]
+    rows += [(np.eye(6)[t] - np.eye(6)[t - 1], motion[t, 0], weight[t, 0]) for t in range(1, 6)]
+    matrix, right = (np.array([np.sqrt(w) * x for *xs, w in rows for x in [xs[i]]]) for i in (0, 1))
+    np.testing.assert_allclose(
+        steady._along(places, motion, weight)[:, 0], np.linalg.lstsq(matrix, right, rcond=None)[0], atol=1e-9
+    )
+
+
+def test_a_chunk_with_its_context_moves_as_the_whole_clip() -> None:
+    clean = walk()
+    meshes = clean + RANDOM.normal(0, 0.5, (FRAMES, 478, 3)).astype(np.float32)
+    track, (motion, trust) = follow(meshes), seen_motion(clean)
+    whole = steady.meshes(track, 0, meshes, motion, trust)
+    first, stop = 20, 40
+    given = slice(first - steady.CONTEXT, stop + steady.CONTEXT)
+    part = steady.meshes(track, first - steady.CONTEXT, meshes[given], motion[given], trust[given])
+    wanted = part[steady.CONTEXT : steady.CONTEXT + stop - first]
+    assert np.abs(wanted - whole[first:stop]).max() < 0.05
 
 
 def test_colours_are_averaged_in_time_and_fillers_do_not_count() -> None:

@@ -18,12 +18,15 @@ MARGIN = 1.6
 AGREE = 1.5, 0.5
 """Disagreement of forward and backward flow, in pixels of SIDE: nothing is believed above the first, all below the second."""
 
+ALIKE = 24.0, 12.0
+"""The same for the change of grey level between a point and where it went."""
+
 
 def motion(before: Array, after: Array, face: Face) -> tuple[Array, Array]:
     """Where each of the 478 points of `face`, seen in `before`, goes in `after` (both H x W x 3 uint8 frames).
 
     Returns displacements (478 x 2 float32, pixels) and how far to believe each (478 float32, 0..1): 0 where forward and
-    backward flow disagree, as they do under a hand that passes.
+    backward flow disagree or the skin no longer looks the same, as under a hand that passes.
     """
     height, width = before.shape[:2]
     region = align.native_region(face.points, MARGIN, width, height)
@@ -37,6 +40,9 @@ def motion(before: Array, after: Array, face: Face) -> tuple[Array, Array]:
     moved = _sample(forth, at)
     disagreement = np.linalg.norm(moved + _sample(back, at + moved), axis=1)
     trust = np.clip((AGREE[0] - disagreement) / (AGREE[0] - AGREE[1]), 0, 1)
+    soft = [cv2.blur(grey, (5, 5)).astype(np.float32) for grey in small]
+    changed = np.abs(_sample(soft[0], at) - _sample(soft[1], at + moved))
+    trust = trust * np.clip((ALIKE[0] - changed) / (ALIKE[0] - ALIKE[1]), 0, 1)
     return moved / zoom, trust.astype(np.float32)
 
 
