@@ -14,6 +14,7 @@ import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import torch
@@ -40,7 +41,10 @@ class Config:
     spoil: mesh_data.Spoil = field(default_factory=mesh_data.Spoil)
     seed: int = 1
     batch: int = 96
-    schedule: tuple[tuple[int, float], ...] = ((0, 0.0), (300, 1.0), (1600, 1.0), (2100, 0.375), (2900, 0.0))
+    schedule: tuple[tuple[int, float], ...] = (
+        *((0, 0.0), (300, 1.0), (1600, 1.0), (2100, 0.375), (2900, 0.0)),
+        *((2940, 0.4), (3600, 0.0)),  # with calmer samples, see `Spoil`
+    )
     """Learning rate over `lr` at these steps, straight lines between them; the last one ends the run."""
     lr: float = 2e-3
     weight_decay: float = 0.02
@@ -74,7 +78,7 @@ def main(config: Config, shared: Path, folder: Path) -> None:
     samples = mesh_data.Samples(data, config.net.side, config.batch, config.seed, step, config.spoil)
     batches = iter(DataLoader(samples, batch_size=None, num_workers=1, prefetch_factor=4))
     importance = point_weights(config)
-    log = (folder / "log.jsonl").open("a")
+    log = open_log(folder / "log.jsonl", step)
     sums: dict[str, float] = {}
     began, since = time.monotonic(), step
     last = config.schedule[-1][0]
@@ -135,6 +139,14 @@ def losses(
     }
     total = terms["plane"] + config.depth_weight * terms["depth"] + config.presence_weight * terms["presence"]
     return terms | {"iris": (flat[:, 468:].mean(1) * face).sum().detach() / count, "total": total}
+
+
+def open_log(path: Path, step: int) -> TextIO:
+    """The log, without what a killed run wrote after its last checkpoint."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    log = path.open("w")
+    log.writelines(line + "\n" for line in lines if json.loads(line)["step"] <= step)
+    return log
 
 
 def rate(step: int, config: Config) -> float:

@@ -208,6 +208,8 @@ class Spoil:
     scale: float = 1.35
     shift: float = 0.12
     negatives: float = 0.15
+    calm: float = 0.6  # from step `calm_from` on, part of the samples that are as a good photo is
+    calm_from: int = 2900
 
 
 class Samples(IterableDataset):  # type: ignore[type-arg]
@@ -224,7 +226,9 @@ class Samples(IterableDataset):  # type: ignore[type-arg]
         step = self.start
         while True:
             rng = np.random.default_rng([self.seed, step])
-            crops, points, present = zip(*(self.sample(rng) for _ in range(self.batch)), strict=True)
+            calm = self.spoil.calm if step >= self.spoil.calm_from else 0.0
+            made = [self.sample(rng, calm > 0 and rng.random() < calm) for _ in range(self.batch)]
+            crops, points, present = zip(*made, strict=True)
             yield (
                 torch.from_numpy(np.stack(crops)),
                 torch.from_numpy(np.stack(points).astype(np.float32)),
@@ -232,7 +236,7 @@ class Samples(IterableDataset):  # type: ignore[type-arg]
             )
             step += 1
 
-    def sample(self, rng: np.random.Generator) -> tuple[Array, Array, bool]:
+    def sample(self, rng: np.random.Generator, calm: bool) -> tuple[Array, Array, bool]:
         """One crop, its mesh in the crop's pixels, and whether it holds a face."""
         kind = rng.random()
         i = int(np.searchsorted(self.odds, rng.random()))
@@ -245,21 +249,21 @@ class Samples(IterableDataset):  # type: ignore[type-arg]
             )
             return spoil_light(crop, points, rng), points, False
         off = kind < self.spoil.negatives
-        matrix = self._view(points, rng, off)
+        matrix = self._view(points, rng, off, calm)
         crop = cv2.warpAffine(
             self.faces[i], matrix, (self.side, self.side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
         )
         points = geometry.apply(matrix, points)
         if rng.random() < 0.5:
             crop, points = np.ascontiguousarray(crop[:, ::-1]), flip(points, self.side)
-        if rng.random() < 0.35:
+        if not calm and rng.random() < 0.35:
             crop = occlude(crop, points, self.others[rng.integers(len(self.others))], rng)
-        return spoil_light(crop, points, rng), points, not off
+        return spoil_light(crop, points, rng, calm), points, not off
 
-    def _view(self, points: Array, rng: np.random.Generator, off: bool) -> Array:
+    def _view(self, points: Array, rng: np.random.Generator, off: bool, calm: bool) -> Array:
         """The matrix from a kept crop to a sample: a region near the face's, or, `off`, one that misses it."""
         s = self.spoil
-        hard = 0.35 if rng.random() < s.mild else 1.0
+        hard = 0.35 if calm or rng.random() < s.mild else 1.0
         roi = roi_from_points(points)
         shift = rng.uniform(-s.shift, s.shift, 2) * hard * roi.size
         if off:
@@ -308,13 +312,16 @@ def _pixel(point: Array | tuple[float, float]) -> tuple[int, int]:
     return int(point[0]), int(point[1])
 
 
-def spoil_light(crop: Array, points: Array, rng: np.random.Generator) -> Array:
-    """Light, colour, blur, resolution, noise and compression; each in some samples only."""
+def spoil_light(crop: Array, points: Array, rng: np.random.Generator, calm: bool = False) -> Array:
+    """Light, colour, blur, resolution, noise and compression; each in some samples only, in calm ones rarely."""
     side = crop.shape[0]
-    chance = rng.random(9)
+    chance = rng.random(9) * (4 if calm else 1)
     if chance[0] < 0.25:  # fewer pixels, as a small face has
         few = int(side / np.exp(rng.uniform(0.2, np.log(128 / 24))))
         crop = cv2.resize(cv2.resize(crop, (few, few), interpolation=cv2.INTER_AREA), (side, side))
+    if calm and chance[8] < 2:  # kept crops are softer than a large sharp photo that is shrunk
+        soft = cv2.GaussianBlur(crop, (0, 0), 1.0)
+        crop = cv2.addWeighted(crop, 1 + (amount := rng.uniform(0.2, 1.5)), soft, -amount, 0)
     if chance[1] < 0.2:
         crop = cv2.GaussianBlur(crop, (0, 0), rng.uniform(0.4, 2.2))
     if chance[2] < 0.1:
