@@ -9,7 +9,7 @@ from mien import geometry
 from mien.faces import align, steady
 from mien.types import Array
 
-FRAMES = 60
+FRAMES = 80
 RANDOM = np.random.default_rng(3)
 
 
@@ -124,7 +124,7 @@ def test_a_chunk_with_its_context_moves_as_the_whole_clip() -> None:
     meshes = clean + RANDOM.normal(0, 0.5, (FRAMES, 478, 3)).astype(np.float32)
     track, (motion, trust) = follow(meshes), seen_motion(clean)
     whole = steady.meshes(track, 0, meshes, motion, trust)
-    first, stop = 20, 40
+    first, stop = 30, 50
     given = slice(first - steady.CONTEXT, stop + steady.CONTEXT)
     part = steady.meshes(track, first - steady.CONTEXT, meshes[given], motion[given], trust[given])
     wanted = part[steady.CONTEXT : steady.CONTEXT + stop - first]

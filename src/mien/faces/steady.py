@@ -21,7 +21,7 @@ REACH = 2
 _KERNEL = np.array([1.0, 4.0, 6.0, 4.0, 1.0])
 FLOW = 20.0
 """How much more than a mesh's place a trusted motion counts."""
-CONTEXT = 16
+CONTEXT = 24
 """Frames on each side that the rows given to `meshes` should reach beyond those wanted: what is farther has no say."""
 FADE = 5
 """Frames over which colours are averaged on each side: sigma of the Gaussian window is half of it."""
