@@ -166,3 +166,21 @@ def test_the_clock_tells_the_stages(scene: Scene) -> None:
     rendering.render(scene.photo, [scene.part], ComposeSettings(), 0, clock)
     assert {"crop", "system", "mask", "compose", "paste"} <= set(clock.seconds)
     assert all(count == 1 for count in clock.counts.values())
+
+
+@pytest.mark.parametrize("why", ["extreme pose", "low score"])
+def test_who_is_to_be_hidden_is_blurred_where_no_swap_is_possible(scene: Scene, why: str) -> None:
+    part = replace(scene.part, hide=True)
+    if why == "extreme pose":
+        part = replace(part, face=replace(scene.face, pose=Pose(80.0, 0.0, 0.0)))
+    else:
+        part = replace(part, face=replace(scene.face, score=0.1))
+    pixels, reasons = rendering.render(scene.photo, [part], ComposeSettings(), 0)
+    assert reasons == [why]
+    before, after = (p.rgb().astype(int) for p in (scene.photo, pixels))
+    x, y = scene.face.points[[1, 33, 263, 61, 291], :2].astype(int).T
+    grey = [cv2.Laplacian(p.rgb(), cv2.CV_32F) for p in (scene.photo, pixels)]
+    assert np.abs(grey[1][y, x]).mean() < 0.2 * np.abs(grey[0][y, x]).mean(), "no feature is left"
+    far = scene.outside()
+    far[scene.face.points[:, 1].astype(int).min() - 40 : scene.face.points[:, 1].astype(int).max() + 40] = False
+    assert (before == after)[far].all()

@@ -153,7 +153,6 @@ def test_memory_is_the_median_whatever_passes_by(astronaut: tuple[Array, Array])
     flat, other = texture.unwrap(rgb, points), texture.unwrap(_with_rod(rgb, points)[0], points)
     memory = segment.Memory.of(np.array([flat, other, flat, other, flat]))
     assert (memory.median == flat).all()
-    assert memory.spread.shape == flat.shape
 
 
 def test_the_network_is_small_and_is_the_card_s() -> None:

@@ -29,17 +29,16 @@ CHUNK = 240
 """Frames a chunk holds at least, unless a job says otherwise: what a kill can cost."""
 WORKERS = 2
 AHEAD = 4
-LOW = 0.2
-"""Score of a mesh under which its frame is left alone."""
 
 
 @dataclass(frozen=True)
 class Casting:
-    """One track of a clip's record and the identity it takes."""
+    """One track of a clip's record and the identity it takes. hide: where it can't be swapped it is blurred."""
 
     record: Record
     track: Track
     who: Identity
+    hide: bool = False
 
 
 @dataclass
@@ -94,9 +93,10 @@ def render_clip(
             frames = _counted(renderer.frames(target, index, start, stop), start, done.frames, tell)
             last = index.last_duration if stop == done.frames else None
             video.encode_chunk(work.piece(number), frames, info, encode, last)
-            note = {"swapped": renderer.swapped, "skipped": renderer.skipped}
+            note = {"swapped": renderer.swapped, "skipped": renderer.skipped, "damaged": renderer.damaged}
             work.finish(number, note)
         done.swapped += note["swapped"]
+        done.warnings += [str(line) for line in note["damaged"] if line not in done.warnings]
         done.skipped += [(int(a), int(b), str(track), str(why)) for a, b, track, why in note["skipped"]]
     tell("swap", done.frames, done.frames)
     done.skipped = _joined(done.skipped)
@@ -143,29 +143,29 @@ class _Renderer:
     clock: rendering.Clock
     swapped: int = 0
     skipped: list[tuple[int, int, str, str]] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
 
     def frames(self, target: Path, index: FrameIndex, start: int, stop: int) -> Iterator[Frame]:
         """The rendered frames start .. stop - 1, in order; a few are worked on at once."""
         parts = [(role.casting.track.name, self._parts(role, start, stop)) for role in self.roles]
 
         def work(frame: Frame) -> tuple[Frame, list[tuple[str, str | None]]]:
-            here = [(name, rows.get(frame.index)) for name, rows in parts]
-            cast = [(name, part) for name, part in here if isinstance(part, rendering.Part)]
+            cast = [(name, rows[frame.index]) for name, rows in parts if frame.index in rows]
             pixels, reasons = rendering.render(
                 frame.pixels, [p for _, p in cast], self.compose, self.seed + frame.index, self.clock
             )
-            told = [(name, part if isinstance(part, str) else "no face") for name, part in here
-                    if not isinstance(part, rendering.Part)]  # fmt: skip
-            return replace(frame, pixels=pixels), told + [(n, r) for (n, _), r in zip(cast, reasons, strict=True)]
+            told: dict[str, str | None] = {name: "no face" for name, _ in parts}
+            told |= {name: why for (name, _), why in zip(cast, reasons, strict=True)}
+            return replace(frame, pixels=pixels), list(told.items())
 
-        for frame, told in ordered(work, video.read(target, start, stop, frames=index)):
+        for frame, told in ordered(work, video.read(target, start, stop, frames=index, warnings=self.damaged)):
             self.swapped += sum(why is None for _, why in told)
             self.skipped += [(frame.index, frame.index, name, why) for name, why in told if why is not None]
             yield frame
         self.skipped = _joined(self.skipped)
 
-    def _parts(self, role: _Role, start: int, stop: int) -> Mapping[int, rendering.Part | str]:
-        """Frame -> what to draw there, or why not. Rows a little beyond the chunk feed the filters in time."""
+    def _parts(self, role: _Role, start: int, stop: int) -> Mapping[int, rendering.Part]:
+        """Frame -> what to draw there. Rows a little beyond the chunk feed the filters in time."""
         reach = steady.CONTEXT
         rows = role.casting.record.rows(role.casting.track, start - reach, stop + reach)
         if not len(rows.frame):
@@ -173,12 +173,14 @@ class _Renderer:
         first = int(np.searchsorted(role.anchors.frames, rows.frame[0]))
         meshes = steady.meshes(role.anchors, first, rows.points, rows.motion, rows.trust)
         colours = steady.colours(role.anchors, first, rows.colours, rows.measured)
-        found: dict[int, rendering.Part | str] = {}
-        for i, frame in enumerate(rows.frame.tolist()):
-            face = align.face(meshes[i], float(rows.score[i]))
-            part = rendering.Part(face, role.casting.who, self.system, colours[i], role.casting.track.memory, role.look)
-            found[frame] = part if face.score >= LOW else "low score"
-        return found
+        casting = role.casting
+        faces = [align.face(mesh, float(score)) for mesh, score in zip(meshes, rows.score, strict=True)]
+        return {
+            frame: rendering.Part(
+                face, casting.who, self.system, colours[i], casting.track.memory, role.look, casting.hide
+            )
+            for i, (frame, face) in enumerate(zip(rows.frame.tolist(), faces, strict=True))
+        }
 
 
 def ordered(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:

@@ -161,7 +161,7 @@ class Job:
         for name, face in _assign(known, list(who), self.everyone):
             target = who[name]
             identity = known[face] if face is not None else self._hidden(system, pixels, target)
-            parts.append((name, rendering.Part(target, identity, system)))
+            parts.append((name, rendering.Part(target, identity, system, hide=self.everyone)))
         clock = rendering.Clock()
         result, reasons = rendering.render(pixels, [part for _, part in parts], settings, self.seed, clock)
         assert isinstance(result, picture.Picture)
@@ -191,7 +191,7 @@ class Job:
                 raise NoFaceError(f"no face found in {self.target}: nothing to swap")
             for name, person in _assign(known, list(tracks), self.everyone):
                 identity = known[person] if person is not None else system.enroll([tracks[name].view])
-                casting.append(Casting(record, tracks[name], identity))
+                casting.append(Casting(record, tracks[name], identity, hide=self.everyone))
         done = render_clip(
             self.target, self.out, casting, system, ComposeSettings(**self.compose), EncodeSettings(**self.encode),
             manifest, self.seed, tell, self.chunk, warnings,

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from mien import compose, image, raster
-from mien.compose import ComposeSettings, Look, colour, light
+from mien.compose import ComposeSettings, Look, colour, light, masks
 from mien.faces import align, segment, texture, topology
 from mien.faces.segment import Memory
 from mien.systems import AbstractSystem
@@ -23,6 +23,9 @@ from mien.types import Array, Face, Identity, Pixels, Region
 
 TURNED = 55.0, 75.0
 """Degrees of yaw from which a face fades back to the target's own, and where nothing of the swap is left."""
+OCCLUDED = "occluded"
+LOW = 0.2
+"""Score of a mesh under which its frame is left alone."""
 HIDDEN = 0.35
 """Share of a face that must be seen for it to be swapped."""
 
@@ -32,7 +35,7 @@ class Part:
     """One face of one frame that becomes somebody: where it is, who it becomes, what its track knows.
 
     colours: smoothed vertex colours (468 x 3, 0..255 code values), None to read them off the frame; memory: the track's
-    usual look; look: sharpness and grain measured once for the track.
+    usual look; look: sharpness and grain measured once for the track; hide: what can't be swapped is blurred, never shown.
     """
 
     face: Face
@@ -41,6 +44,7 @@ class Part:
     colours: Array | None = None
     memory: Memory | None = None
     look: Look | None = None
+    hide: bool = False
 
 
 @dataclass
@@ -78,30 +82,50 @@ def render(
 ) -> tuple[Pixels, list[str | None]]:
     """Swap the given faces of one frame.
 
-    Returns the new pixels and, for each part, None or why it was left as it was. Nearer faces are drawn last.
+    Returns the new pixels and, for each part, None or why it was not swapped. Nearer faces are drawn last.
     """
     clock = clock or Clock()
     reasons: list[str | None] = [None] * len(parts)
     for i in sorted(range(len(parts)), key=lambda i: texture.eye_distance(parts[i].face.points)):
-        part = parts[i]
-        fade = float(np.interp(abs(part.face.pose.yaw), TURNED, (1.0, 0.0)))
-        if fade == 0:
-            reasons[i] = "extreme pose"
-            continue
-        at = _place(pixels, part, clock)
-        if at.seen.sum() < HIDDEN * max(_area(at.points), 1.0):
-            reasons[i] = "occluded"
-            continue
-        with clock.stage("compose"):
-            face, mapped = _light_and_colour(at, part, settings, seed)
-            look = part.look or compose.measure(at.target, mapped.apply(face), at.alpha * at.seen, settings, seed)
-            look = Look(mapped, look.detail, look.grain)
-            result, changed = compose.compose(at.target, face, at.alpha * at.seen, settings, look, seed)
-            if fade < 1:  # after composing: a mask that is thin all over would be taken for a rim and eroded
-                result = cv2.addWeighted(at.target, 1 - fade, result, fade, 0)
-        with clock.stage("paste"):
-            pixels = pixels.paste(at.region, result, changed)
+        if parts[i].hide and (parts[i].face.score < LOW or abs(parts[i].face.pose.yaw) > TURNED[0]):
+            pixels = _veiled(pixels, parts[i].face)
+        pixels, reasons[i] = _swapped(pixels, parts[i], settings, seed, clock)
+        if reasons[i] == OCCLUDED and parts[i].hide:
+            pixels = _veiled(pixels, parts[i].face)
     return pixels, reasons
+
+
+def _swapped(
+    pixels: Pixels, part: Part, settings: ComposeSettings, seed: int, clock: Clock
+) -> tuple[Pixels, str | None]:
+    """One face of the frame swapped, or why not."""
+    fade = float(np.interp(abs(part.face.pose.yaw), TURNED, (1.0, 0.0)))
+    if part.face.score < LOW:
+        return pixels, "low score"
+    if fade == 0:
+        return pixels, "extreme pose"
+    at = _place(pixels, part, clock)
+    if at.seen.sum() < HIDDEN * max(_area(at.points), 1.0):
+        return pixels, OCCLUDED
+    with clock.stage("compose"):
+        face, mapped = _light_and_colour(at, part, settings, seed)
+        look = part.look or compose.measure(at.target, mapped.apply(face), at.alpha * at.seen, settings, seed)
+        look = Look(mapped, look.detail, look.grain)
+        result, changed = compose.compose(at.target, face, at.alpha * at.seen, settings, look, seed)
+        if fade < 1:  # after composing: a mask that is thin all over would be taken for a rim and eroded
+            result = cv2.addWeighted(at.target, 1 - fade, result, fade, 0)
+    with clock.stage("paste"):
+        return pixels.paste(at.region, result, changed), None
+
+
+def _veiled(pixels: Pixels, face: Face) -> Pixels:
+    """The face blurred until nobody can be told: for people who are to be hidden and can't be swapped here."""
+    region = align.native_region(face.points, 1.5, pixels.width, pixels.height)
+    rgb = pixels.rgb(region)
+    oval = face.points[list(topology.OVAL), :2] - np.array([region.x, region.y], np.float32)
+    side = 2 * max(int(0.35 * texture.eye_distance(face.points)), 1) + 1
+    inside = cv2.dilate(masks.hull(oval, rgb.shape[:2]), np.ones((side // 3 | 1,) * 2, np.uint8)) > 0
+    return pixels.paste(region, cv2.blur(cv2.blur(rgb, (side, side)), (side, side)), inside)
 
 
 def measure(pixels: Pixels, part: Part, settings: ComposeSettings, seed: int) -> Look:

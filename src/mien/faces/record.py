@@ -8,8 +8,10 @@ so that memory does not grow with the clip.
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +21,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mien.errors import InputError
+from mien.errors import InputError, OutputError
 from mien.faces import align
 from mien.faces.keep import VIEW_SPEC
 from mien.faces.segment import Memory
 from mien.types import Array, Crop
 
-VERSION = 2
+VERSION = 3
 ROWS = 256
 """Rows a parquet group: what is held in memory while writing, and the grain of reading back."""
 SCHEMA = pa.schema(
@@ -90,7 +92,6 @@ class Track:
             "view": _png(self.view.rgb),
             "points": base64.b64encode(self.view.points.astype("<f4").tobytes()).decode(),
             "median": _png(np.rint(self.memory.median).astype(np.uint8)),
-            "spread": _png(np.rint(np.minimum(self.memory.spread, 255)).astype(np.uint8)),
             "thumbnails": [_png(thumbnail) for thumbnail in self.thumbnails],
         }
 
@@ -100,7 +101,7 @@ class Track:
         points = np.frombuffer(base64.b64decode(values["points"]), "<f4").reshape(-1, 3).astype(np.float32)
         spec = VIEW_SPEC
         view = Crop(_unpng(values["view"]), np.eye(2, 3), points, spec, align.face(points, values["score"]))
-        memory = Memory(_unpng(values["median"]).astype(np.float32), _unpng(values["spread"]).astype(np.float32))
+        memory = Memory(_unpng(values["median"]).astype(np.float32))
         plain = {k: values[k] for k in ("name", "frames", "first", "last", "area", "score", "sharpness")}
         thumbnails = np.stack([_unpng(text) for text in values["thumbnails"]])
         return Track(tracklets=tuple(values["tracklets"]), view=view, memory=memory, thumbnails=thumbnails, **plain)
@@ -112,7 +113,8 @@ class RecordWriter:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._part = path.with_name(path.name + ".part")
-        self._writer = pq.ParquetWriter(self._part, SCHEMA, compression="zstd", compression_level=1)
+        with _writing(path):
+            self._writer = pq.ParquetWriter(self._part, SCHEMA, compression="zstd", compression_level=1)
         self._rows: list[tuple[Any, ...]] = []
 
     def add(
@@ -130,7 +132,9 @@ class RecordWriter:
             self._flush()
 
     def _flush(self) -> None:
-        if self._rows:
+        if not self._rows:
+            return
+        with _writing(self.path):
             columns = [np.array(column) for column in zip(*self._rows, strict=True)]
             arrays = [_to_arrow(values, field.type) for values, field in zip(columns, SCHEMA, strict=True)]
             self._writer.write_table(pa.Table.from_arrays(arrays, schema=SCHEMA), row_group_size=ROWS)
@@ -140,14 +144,26 @@ class RecordWriter:
         """Write the tracks and what the file was made from, and give the file its name."""
         self._flush()
         meta = {"version": VERSION, "tracks": [t.to_json() for t in tracks], "cuts": list(cuts), "about": dict(about)}
-        self._writer.add_key_value_metadata({"mien": json.dumps(meta)})
-        self._writer.close()
-        self._part.replace(self.path)
+        with _writing(self.path):
+            self._writer.add_key_value_metadata({"mien": json.dumps(meta)})
+            self._writer.close()
+            self._part.replace(self.path)
 
     def abort(self) -> None:
         """Leave nothing behind."""
-        self._writer.close()
+        with contextlib.suppress(OSError):  # a full disk can't take the file's end either
+            self._writer.close()
         self._part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """What the disk says, in one line. Raises OutputError."""
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or "the disk may be full"
+        raise OutputError(f"{path} cannot be written ({why}): make room, or choose another place with -o") from error
 
 
 class Record:

@@ -87,18 +87,14 @@ def skin(flat: Array, hidden: Array | None = None) -> Array:
 
 @dataclass(frozen=True)
 class Memory:
-    """What a tracked face usually looks like: median and spread of its unwrapped texture (uint8 scale, S x S x 3)."""
+    """What a tracked face usually looks like: the median of its unwrapped textures (uint8 scale, S x S x 3)."""
 
     median: Array
-    spread: Array
 
     @staticmethod
     def of(samples: Array) -> Memory:
         """From N x S x S x 3 unwrapped textures taken all along a track."""
-        stack = samples.astype(np.float32)
-        median = np.median(stack, axis=0)
-        spread = 1.48 * np.median(np.abs(stack - median), axis=0)
-        return Memory(median, spread)
+        return Memory(np.median(samples.astype(np.float32), axis=0))
 
 
 def features(flat: Array, usual: Array | None = None) -> Array:
