@@ -1,7 +1,11 @@
 """The mesh network (`src/mien/assets/mesh.onnx`), distilled from MediaPipe's FaceLandmarker.
 
-python recipes/mesh.py            trains, resumes where it was; then exports
-python recipes/mesh.py --export   exports the averaged weights of the last checkpoint
+    python recipes/mesh.py            trains, resumes where it was; then exports
+    python recipes/mesh.py --export   exports the averaged weights of the last checkpoint
+
+3600 steps, 346 000 samples: 1 h 35 min on a crowded machine of 2 cores, some 40 min on one free core (150 samples/s).
+Score (benchmarks/mesh.py, London neutral, % of the eye distance; the teacher's beside it): pupils 3.27 / 1.39,
+eye corners 2.95 / 1.99, mouth corners 3.51 / 2.18; spread under shifts of parts of a pixel 0.224 / 0.227.
 """
 
 from __future__ import annotations
