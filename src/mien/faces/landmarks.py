@@ -165,7 +165,7 @@ def default_landmarker(name: str = "auto", *, mirror: Path | None = None, thread
     """The landmarker called `name`: "mesh" or "auto" (the shipped network), "teacher" (FaceLandmarker, where found)."""
     if name not in NAMES:
         raise SettingsError(f"no landmarker is called {name!r}; choose from {', '.join(NAMES)}")
-    if name == "teacher" or (name == "auto" and "mesh" not in weights.cards()):
+    if name == "teacher":
         return TeacherLandmarker(weights.find("face_landmarker", mirror=mirror), threads)
     return MeshLandmarker(threads=threads)
 
