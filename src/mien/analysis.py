@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from mien.types import Array, Face, Frame, Manifest, Pixels
 
 SUFFIX = ".faces.parquet"
 SCORE_FILLED = 0.25
+AHEAD = 3
+"""Frames that may wait to be written."""
 TRANSFERS: dict[int, image.Transfer] = {16: "pq", 18: "hlg"}
 """H.273 codes of the transfer curves that need bringing down to a viewable picture."""
 
@@ -93,28 +96,26 @@ def run(
     finder = settings.finder()
     embedder = recognise.default_embedder(mirror=weights.mirror_from_environment())
     tracker = track.Tracker(finder.detector, finder.landmarker, embedder, track.Settings(every=settings.every))
-    keepsakes: dict[int, Keepsake] = {}
-    cuts: list[int] = []
     past: deque[_Past] = deque(maxlen=settings.every)
+    cuts: list[int] = []
     transfer = TRANSFERS.get(info.colour[2], "sdr")
-    writer = RecordWriter(out)
+    scribe = _Scribe(RecordWriter(out))
     try:
-        for frame, rgb, scale in _working(clip, info, settings.max_side):
+        for frame, rgb, scale in video.prefetch(_working(clip, info, settings.max_side), AHEAD):
             shot = tracker.shot
             seen = tracker.step(frame.index, image.to_8bit(rgb, transfer), scale)
             if tracker.shot != shot:
                 cuts.append(frame.index)
                 past.clear()
-            motions = _motions(past, frame.index, rgb, scale)
             for face in seen:
-                assert face.track is not None
-                if face.track not in keepsakes:
-                    keepsakes[face.track] = Keepsake()
-                    for earlier in _backwards(finder.landmarker, face, past, transfer):
-                        _write(writer, keepsakes[face.track], *earlier)
-                _write(writer, keepsakes[face.track], frame.index, rgb, face, scale, motions.get(face.track))
+                if face.track not in scribe.known:
+                    for index, earlier_rgb, earlier, _ in _backwards(finder.landmarker, face, past, transfer):
+                        scribe.note(index, earlier_rgb, scale, [earlier], None)
+            scribe.note(frame.index, rgb, scale, seen, past[-1] if past else None)
             past.append((frame.index, rgb, scale, seen))
             tell("analyse", frame.index + 1, info.frames)
+        scribe.wait()
+        writer, keepsakes = scribe.writer, scribe.keepsakes
         found = people.finish(tracker.close(), embedder.same)
         tracks = [_track(t, Keepsake.joined([keepsakes[n] for n in t.tracklets])) for t in found]
         for t in found:
@@ -122,9 +123,45 @@ def run(
                 writer.add(index, t.tracklets[0], face.score, face.points, np.zeros((468, 3), np.uint8), measured=False)
         writer.close(tracks, cuts, _about(clip, settings))
     except BaseException:
-        writer.abort()
+        scribe.abort()
         raise
     return Record(out)
+
+
+class _Scribe:
+    """Measures motion and writes rows on a thread of its own, in order, while the tracker looks at the next frame."""
+
+    def __init__(self, writer: RecordWriter) -> None:
+        self.writer = writer
+        self.keepsakes: dict[int, Keepsake] = {}
+        self.known: set[int | None] = set()
+        self._pool = ThreadPoolExecutor(1)
+        self._waiting: deque[Future[None]] = deque()
+
+    def note(self, index: int, rgb: Array, scale: float, seen: Sequence[Face], before: _Past | None) -> None:
+        """Take in the faces of one frame; a few frames may wait. Raises what went wrong with an earlier one."""
+        self.known |= {face.track for face in seen}
+        self._waiting.append(self._pool.submit(self._write, index, rgb, scale, seen, before))
+        while len(self._waiting) > AHEAD:
+            self._waiting.popleft().result()
+
+    def _write(self, index: int, rgb: Array, scale: float, seen: Sequence[Face], before: _Past | None) -> None:
+        motions = _motions(before, index, rgb, scale)
+        for face in seen:
+            assert face.track is not None
+            keepsake = self.keepsakes.setdefault(face.track, Keepsake())
+            _write(self.writer, keepsake, index, rgb, face, scale, motions.get(face.track))
+
+    def wait(self) -> None:
+        """Until everything is written."""
+        while self._waiting:
+            self._waiting.popleft().result()
+        self._pool.shutdown()
+
+    def abort(self) -> None:
+        """Stop, and leave nothing behind."""
+        self._pool.shutdown(cancel_futures=True)
+        self.writer.abort()
 
 
 def _working(clip: Path, info: video.VideoInfo, max_side: int) -> Iterator[tuple[Frame, Array, float]]:
@@ -162,11 +199,11 @@ def _scaled(points: Array, scale: float) -> Array:
     return np.asarray(moved, np.float32)
 
 
-def _motions(past: Sequence[_Past], index: int, rgb: Array, scale: float) -> dict[int | None, tuple[Array, Array]]:
+def _motions(past: _Past | None, index: int, rgb: Array, scale: float) -> dict[int | None, tuple[Array, Array]]:
     """How the points of each face of the frame before came here (in frame pixels), and how far to believe it."""
-    if not past or past[-1][0] != index - 1:
+    if past is None or past[0] != index - 1:
         return {}
-    _, before, _, faces_before = past[-1]
+    _, before, _, faces_before = past
     before8, now8 = (x if x.dtype == np.uint8 else (x >> 8).astype(np.uint8) for x in (before, rgb))
     found = {}
     for face in faces_before:
