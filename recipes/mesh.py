@@ -48,7 +48,7 @@ class Config:
     schedule: tuple[tuple[int, float], ...] = (
         *((0, 0.0), (300, 1.0), (1600, 1.0), (2100, 0.375), (2900, 0.0)),
         *((2940, 0.4), (3600, 0.0)),  # with calmer samples, see `Spoil`
-        *((3640, 0.45), (5000, 0.0)),  # once more, because 3600 steps had not learnt all they could
+        *((3640, 0.45), (4500, 0.0)),  # once more, because 3600 steps had not learnt all they could
     )
     """Learning rate over `lr` at these steps, straight lines between them; the last one ends the run."""
     lr: float = 2e-3
