@@ -23,6 +23,8 @@ SUFFIX = ".faces.parquet"
 SCORE_FILLED = 0.25
 AHEAD = 3
 """Frames that may wait to be written."""
+THREADS = 1
+"""Threads a small network may take: the decoder and the scribe need the cores too, and on 2 cores one thread halves the bill."""
 TRANSFERS: dict[int, image.Transfer] = {16: "pq", 18: "hlg"}
 """H.273 codes of the transfer curves that need bringing down to a viewable picture."""
 
@@ -36,7 +38,7 @@ class Settings:
 
     detector: str = "auto"
     landmarks: str = "auto"
-    every: int = 8
+    every: int = 12
     max_side: int = 1280
     min_face: int = 32
 
@@ -47,9 +49,10 @@ class Settings:
     def finder(self) -> Finder:
         """The networks these settings name. Raises SettingsError or WeightsError when they aren't to be had."""
         mirror = weights.mirror_from_environment()
+        sizes = {"min_face": self.min_face, "max_side": self.max_side}
         return Finder(
-            detect.default_detector(self.detector, min_face=self.min_face, max_side=self.max_side, mirror=mirror),
-            landmarks.default_landmarker(self.landmarks, mirror=mirror),
+            detect.default_detector(self.detector, **sizes, mirror=mirror, threads=THREADS),
+            landmarks.default_landmarker(self.landmarks, mirror=mirror, threads=THREADS),
         )
 
     def weights(self) -> dict[str, str]:

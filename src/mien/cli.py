@@ -76,7 +76,7 @@ def swap(
     ] = None,
     detector: Detector = "auto",
     landmarks: Landmarks = "auto",
-    every: Every = 8,
+    every: Every = 12,
     codec: Annotated[str, typer.Option(help="auto, libx264, libx265, libvpx-vp9, libsvtav1 or ffv1.")] = "auto",
     quality: Quality = 18,
     preset: Annotated[str, typer.Option(help="The encoder's preset.")] = "medium",
@@ -125,7 +125,7 @@ def anonymise(
     ] = None,
     detector: Detector = "auto",
     landmarks: Landmarks = "auto",
-    every: Every = 8,
+    every: Every = 12,
     quality: Quality = 18,
     seed: Annotated[int, typer.Option(help="Decides which of the fitting faces each person becomes.")] = 0,
     overwrite: Overwrite = False,
@@ -159,7 +159,7 @@ def analyse(
     ] = None,
     detector: Detector = "auto",
     landmarks: Landmarks = "auto",
-    every: Every = 8,
+    every: Every = 12,
 ) -> None:
     """Find and follow the people of a clip: T1, T2 ... and a contact sheet of who is who."""
     from mien.analysis import Settings, beside, contact_sheet, run

@@ -27,7 +27,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 CHUNK = 240
 """Frames a chunk holds at least, unless a job says otherwise: what a kill can cost."""
-WORKERS = 2
+WORKERS = 1
 AHEAD = 4
 
 

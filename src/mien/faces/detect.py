@@ -143,8 +143,11 @@ def default_detector(
         from mien.faces.yunet import YuNet
 
         return Shrunk(YuNet(weights.find(yunet, mirror=mirror), min_face=min_face, threads=threads), max_side)
+    import torch
+
     from mien.faces.mtcnn import Mtcnn
 
+    torch.set_num_threads(threads)  # torch keeps this for the process
     return Shrunk(Mtcnn(min_face=min_face), max_side)
 
 
