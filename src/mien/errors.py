@@ -27,3 +27,7 @@ class WeightsError(MienError):
 
 class SettingsError(MienError):
     """An option has a value that the program cannot work with."""
+
+
+class TrainingError(MienError):
+    """A training run cannot go on: its loss is no number any more, or its folder holds something else."""
