@@ -8,6 +8,7 @@ import json
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def export(
     example: name -> tensor (at least two long along every such axis). Batch norms behind convolutions are folded into
     them. Written beside, then renamed.
     """
-    net = _folded(net.eval())
+    net = _Inner(_folded(net.eval()))
     axes = {name: {0: "n"} | dict((dynamic or {}).get(name, {})) for name in example}
     shapes = tuple({i: torch.export.Dim(axis) for i, axis in axes[name].items()} for name in example)
     part = path.with_name(path.name + ".part")
@@ -45,7 +46,7 @@ def export(
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             net, tuple(example.values()), dynamo=True, verbose=False, opset_version=OPSET,
-            input_names=list(example), output_names=list(outputs), dynamic_shapes=shapes,
+            input_names=list(example), output_names=list(outputs), dynamic_shapes=(shapes,),
         )  # fmt: skip
     model = program.model_proto
     _halve(model)
@@ -68,10 +69,19 @@ def ship(name: str, file: Path, **fields: Any) -> Path:
     return path
 
 
+class _Inner(nn.Module):
+    """The network one level down: at the top, torch's exporter trips over a layer that is called `code`."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, *inputs: Tensor) -> Any:
+        return self.net(*inputs)
+
+
 def _folded(net: nn.Module) -> nn.Module:
     """A copy without the batch norms that follow a convolution inside a Sequential."""
-    from copy import deepcopy
-
     net = deepcopy(net)
     for part in list(net.modules()):
         if isinstance(part, nn.Sequential):

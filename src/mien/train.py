@@ -54,7 +54,8 @@ class Plan:
 
     def rate(self, step: int) -> float:
         """Learning rate at `step`."""
-        return self.lr * float(np.interp(step, *zip(*self.schedule, strict=True)))
+        steps, shares = zip(*self.schedule, strict=True)
+        return self.lr * float(np.interp(step, steps, shares))
 
 
 def fit(
