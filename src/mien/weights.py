@@ -33,7 +33,8 @@ class Card:
     """What a weight file is: name in the program, file name, sha256, size in bytes, licence, and what it learnt from.
 
     source: the recipe that made it, or the repository it is from; url: a pinned address, where there is one;
-    command, figures: how the recipe was run, and what was measured.
+    command, figures: how the recipe was run, and what was measured; gate: output of the network -> the largest change
+    that running it in a lower precision may make.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Card:
     note: str = ""
     command: str = ""
     figures: Mapping[str, Any] = field(default_factory=dict)
+    gate: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def shipped(self) -> bool:
