@@ -14,11 +14,11 @@ from zipfile import BadZipFile, ZipFile
 
 import cv2
 import numpy as np
-import onnxruntime as ort
 
 from mien import image, weights
 from mien.errors import SettingsError, WeightsError
 from mien.faces import topology
+from mien.nets import engine
 from mien.types import Array, Detection
 
 MARGIN = 1.5
@@ -99,19 +99,13 @@ class FakeLandmarker:
 
 
 class MeshLandmarker:
-    """The distilled network that comes with the package, through ONNX Runtime on the processor."""
+    """The distilled network that comes with the package; `path`: another file of its kind."""
 
     def __init__(self, path: Path | None = None, threads: int = 2) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        path = path or weights.find("mesh")
-        try:
-            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime's own exceptions share no base class
-            raise WeightsError(f"{path} is no ONNX network that can be run here; install mien anew") from error
-        entry = self._session.get_inputs()[0]
-        self._name, self._side = entry.name, int(entry.shape[2])
+        self._net = engine.shipped("mesh", threads=threads) if path is None else engine.load(path, threads=threads)
+        ((self._name, shape),) = self._net.inputs.items()
+        assert shape[2] is not None
+        self._side = shape[2]
 
     def landmarks(self, rgb: Array, rois: Sequence[Roi]) -> tuple[Array, Array]:
         """See `Landmarker`."""
@@ -119,7 +113,7 @@ class MeshLandmarker:
         for start in range(0, len(rois), _BATCH):
             some = rois[start : start + _BATCH]
             crops = image.to_tensor([_crop(rgb, roi, self._side) for roi in some])
-            mesh, logit = self._session.run(None, {self._name: crops})
+            mesh, logit = self._net.run({self._name: crops})
             points.append(np.stack([roi.to_picture(m, self._side) for roi, m in zip(some, mesh, strict=True)]))
             presence.append(_sigmoid(logit))
         return np.concatenate(points), np.concatenate(presence)
