@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import logging
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -42,6 +43,7 @@ def export(
     axes = {name: {0: "n"} | dict((dynamic or {}).get(name, {})) for name in example}
     shapes = tuple({i: torch.export.Dim(axis) for i, axis in axes[name].items()} for name in example)
     part = path.with_name(path.name + ".part")
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it tells every time what isn't installed
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(

@@ -68,7 +68,10 @@ def test_a_file_fits_its_clip_and_settings_only(
     assert not analysis.fits(analysed, moving, Settings(every=9))
     assert not analysis.fits(tmp_path / "none", moving, Settings())
     with monkeypatch.context() as patched:
-        patched.setattr(Settings, "weights", lambda self: {"mesh": "a network that learnt more"})
+        patched.setattr(Settings, "networks", lambda self: {"occlusion"})
+        assert not analysis.fits(analysed, moving, Settings())
+    with monkeypatch.context() as patched:
+        patched.setattr(analysis, "engines", lambda networks: dict.fromkeys(networks, "another"))
         assert not analysis.fits(analysed, moving, Settings())
     other = portraits.clip(tmp_path / "other.mp4", frames=3)
     assert not analysis.fits(analysed, other, Settings())

@@ -12,7 +12,7 @@ import yaml
 from typer.testing import CliRunner
 
 import portraits
-from mien import cli, picture, provenance, systems
+from mien import cli, picture, provenance, systems, weights
 from mien.faces.record import Record
 from mien.types import Manifest
 
@@ -92,10 +92,17 @@ def test_systems_are_listed() -> None:
     assert all(len(line) > 30 for line in said)
 
 
-def test_weights_are_listed() -> None:
-    said = mien("weights")
-    assert "mesh" in said
-    assert "Apache-2.0" in said
+@pytest.mark.parametrize("action", [[], ["list"], ["verify"]])
+def test_weights_are_listed_with_their_cards(action: list[str]) -> None:
+    said = mien("weights", *action)
+    for name, card in weights.cards().items():
+        for word in (f"{name}: ", card.sha256, card.licence, card.data, card.source):
+            assert word in said
+    assert "shipped with the package: " in said.splitlines()[-1]
+
+
+def test_weights_can_do_no_more() -> None:
+    assert "list or verify" in CliRunner().invoke(cli.app, ["weights", "eat"]).output
 
 
 def test_doctor_names_what_is_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

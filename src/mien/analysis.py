@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from mien.faces import align, detect, flow, landmarks, people, recognise, textur
 from mien.faces.keep import THUMB, THUMBNAILS, Keepsake
 from mien.faces.record import Record, RecordWriter, Track
 from mien.faces.segment import Memory
+from mien.nets import engine
 from mien.types import Array, Face, Frame, Manifest, Pixels
 
 SUFFIX = ".faces.parquet"
@@ -55,14 +56,18 @@ class Settings:
             landmarks.default_landmarker(self.landmarks, mirror=mirror, threads=THREADS),
         )
 
-    def weights(self) -> dict[str, str]:
-        """Name -> sha256 of the weights that are used here and now; MTCNN's come with their own wheel, by version."""
+    def networks(self) -> set[str]:
+        """Names of the weights that are used here and now; MTCNN's come with their own wheel, by version."""
         mirror = weights.mirror_from_environment()
         here = [n for n in ("yunet_dynamic", "yunet", "mobilefacenet") if weights.available(n, mirror=mirror)]
         detector = [n for n in here if n.startswith("yunet")][:1] if self.detector != "mtcnn" else []
         mesh = "face_landmarker" if self.landmarks == "teacher" else "mesh"
-        used = [mesh, *detector, *(n for n in here if n == "mobilefacenet")]
-        return {name: weights.cards()[name].sha256 for name in sorted(used)}
+        return {mesh, *detector, *(n for n in here if n == "mobilefacenet")}
+
+
+def engines(networks: Iterable[str]) -> dict[str, str]:
+    """Name -> the engine that runs these weights here, sorted by name."""
+    return engine.choices(sorted(networks), threads=THREADS, mirror=weights.mirror_from_environment())
 
 
 _Past = tuple[int, Array, float, list[Face]]
@@ -243,10 +248,12 @@ def _track(found: people.Track, keepsake: Keepsake) -> Track:
 def _about(clip: Path, settings: Settings) -> dict[str, object]:
     """What an analysis was made from; another clip, another setting or another version makes another file."""
     digest = "folder" if clip.is_dir() else provenance.sha256(clip)
+    networks = settings.networks()
     return {
         "clip": digest,
         "settings": asdict(settings),
-        "weights": settings.weights(),
+        "weights": {name: weights.cards()[name].sha256 for name in sorted(networks)},
+        "engines": engines(networks),
         "versions": provenance.versions(),
     }
 

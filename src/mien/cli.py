@@ -202,18 +202,27 @@ def systems() -> None:
 @app.command()
 @reports
 def weights(
+    action: Annotated[
+        str, typer.Argument(help="list: every card in full; verify: also read and check the files.")
+    ] = "list",
     fetch: Annotated[str | None, typer.Option(help="Fetch this weight from its pinned address and verify it.")] = None,
 ) -> None:
-    """List the weight files: licence, data, where they are (package, cache, MIEN_WEIGHTS folder)."""
+    """List the weight files: what they learnt from, licence, recipe, figures, where they are on this machine."""
     from mien import weights as registry
 
     mirror = registry.mirror_from_environment()
+    if action not in ("list", "verify"):
+        raise SettingsError(f"`mien weights` can list or verify, not '{action}'")
     if fetch is not None:
         typer.echo(registry.find(fetch, mirror=mirror, fetch=True))
         return
-    for name, card in sorted(registry.cards().items()):
-        state = "here" if registry.available(name, mirror=mirror) else "not here"
-        typer.echo(f"{name:16} {state:9} {card.size / 1e6:6.2f} MB  {card.licence}\n{'':16} {card.data}")
+    known = registry.cards()
+    for name, card in sorted(known.items(), key=lambda item: (not item[1].shipped, item[0])):
+        if action == "verify" and registry.available(name, mirror=mirror):
+            registry.find(name, mirror=mirror)
+        for line in registry.lines(card, mirror=mirror):
+            typer.echo(line)
+    typer.echo(f"shipped with the package: {sum(c.size for c in known.values() if c.shipped) / 1e6:.2f} MB")
 
 
 @app.command()

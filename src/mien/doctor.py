@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 
 from mien import __version__, provenance, weights
+from mien.nets import engine, engines
 
 GIB = 2**30
 OPTIONAL = {
@@ -50,14 +51,13 @@ def _libraries() -> Iterator[str]:
 
 
 def _accelerator() -> Iterator[str]:
-    import onnxruntime
     import torch
 
     if torch.cuda.is_available():
         yield f"graphics card: {torch.cuda.get_device_name(0)}"
     else:
         yield "no graphics card that torch can use: everything runs on the processor"
-    yield f"onnxruntime runs on {', '.join(onnxruntime.get_available_providers())}"
+    yield f"engines: {', '.join(engines.installed())}"
 
 
 def _encoders() -> Iterator[str]:
@@ -88,5 +88,9 @@ def _opens(encoder: str) -> bool:
 def _weights() -> Iterator[str]:
     mirror = weights.mirror_from_environment()
     yield f"weights: package, then {weights.cache_folder()}, then MIEN_WEIGHTS ({mirror or 'not set'})"
+    yield "engines for the shipped networks on one thread (measured at first use):"
+    for name, card in sorted(weights.cards().items()):
+        if card.shipped and card.file.endswith(".onnx"):
+            yield f"  {name}: {engine.choices([name])[name]}"
     for name, card in sorted(weights.cards().items()):
         yield f"  {name}: {'here' if weights.available(name, mirror=mirror) else 'not here'} ({card.licence.split(';')[0]})"

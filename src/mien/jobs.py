@@ -97,8 +97,9 @@ class Job:
             "chunk": self.chunk,
         }
         action = "anonymise" if self.everyone else "swap"
-        used = {name: weights.cards()[name].sha256 for name in (*systems.cards(self.system), "occlusion")}
-        used |= analysis.Settings(**self.analyse).weights()
+        networks = analysis.Settings(**self.analyse).networks() | {"occlusion", *systems.cards(self.system)}
+        settings["engines"] = analysis.engines(networks)
+        used = {name: weights.cards()[name].sha256 for name in sorted(networks)}
         return Manifest(action, inputs, used, settings, provenance.versions(), self.consent)
 
     def _check(self) -> None:

@@ -36,7 +36,10 @@ MARKED_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "AVIF")
 # What Pillow's codecs raise on damaged files.
 DAMAGED = (OSError, SyntaxError, ValueError, RuntimeError, EOFError, LookupError, TypeError, struct.error, zlib.error)
 SIDECAR_SUFFIX = ".manifest.json"
-PACKAGES = ("mien", "torch", "numpy", "av", "opencv-python-headless", "pillow", "scipy", "numba", "onnxruntime")
+PACKAGES = (
+    *("mien", "torch", "numpy", "av", "opencv-python-headless", "pillow", "scipy", "numba"),
+    *("onnxruntime", "openvino"),
+)
 
 
 def sha256(path: Path) -> str:

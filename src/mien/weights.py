@@ -101,6 +101,21 @@ def find(name: str, *, mirror: Path | None = None, fetch: bool = False) -> Path:
     return path
 
 
+def lines(card: Card, *, mirror: Path | None = None) -> Iterator[str]:
+    """A card in plain words."""
+    state = "shipped" if card.shipped else "here" if _locate(card, mirror) else "not here"
+    yield f"{card.name}: {card.note}"
+    yield f"  {card.file}, {card.size / 1e6:.2f} MB, {state}, sha256 {card.sha256}"
+    yield f"  licence {card.licence}; learnt from {card.data}"
+    yield (
+        f"  made by {card.source}"
+        + (f": {card.command}" if card.command else "")
+        + (f"; {card.paper}" if card.paper else "")
+    )
+    if card.figures:
+        yield "  measured: " + "; ".join(f"{name} {value}" for name, value in card.figures.items())
+
+
 def load_safetensors(path: Path) -> dict[str, Array]:
     """The named arrays of a safetensors file. Raises WeightsError where it cannot be read."""
     try:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -46,6 +46,13 @@ def load(path: Path, *, threads: int = 1, engine: str = "auto", gate: Mapping[st
 def shipped(name: str, *, threads: int = 1, engine: str = "auto", mirror: Path | None = None) -> Network:
     """The weights called `name`, verified, in the engine that suits them here. Raises WeightsError, see `weights.find`."""
     return load(weights.find(name, mirror=mirror), threads=threads, engine=engine, gate=weights.cards()[name].gate)
+
+
+def choices(names: Iterable[str], *, threads: int = 1, mirror: Path | None = None) -> dict[str, str]:
+    """Name -> engine for those of the weights called `names` that an engine runs."""
+    cards = weights.cards()
+    paths = {name: weights.find(name, mirror=mirror) for name in names if cards[name].file.endswith(".onnx")}
+    return {name: chosen(path, threads, cards[name].gate) for name, path in paths.items()}
 
 
 def chosen(path: Path, threads: int = 1, gate: Mapping[str, float] | None = None) -> str:
