@@ -20,7 +20,8 @@ from mien.nets import engine, engines
 GIB = 2**30
 OPTIONAL = {
     "ai_edge_litert": "runs MediaPipe's FaceLandmarker as landmarker (pip install 'mien[teacher]')",
-    "onnx": "exports networks that were trained (pip install 'mien[train]')",
+    "onnxscript": "exports networks that were trained (pip install 'mien[train]')",
+    "dlib": "an independent judge of identity (pip install 'mien[dlib]')",
 }
 HARDWARE = ("h264_nvenc", "hevc_nvenc", "h264_qsv", "h264_amf", "h264_videotoolbox")
 
