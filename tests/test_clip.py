@@ -12,13 +12,14 @@ import time
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 
 import portraits
-from mien import demo, provenance, video
-from mien.clip import _joined, ordered
-from mien.faces import align
+from mien import analysis, demo, provenance, video
+from mien.clip import STRANGER, _joined, ordered
+from mien.faces import align, people
 from mien.faces.record import Record
 from mien.jobs import Job, Result
 
@@ -54,6 +55,26 @@ def test_no_frame_is_lost_and_the_sound_is_the_same(moving: Path, done: Result) 
     np.testing.assert_array_equal(before.pts, after.pts)
     assert before.last_duration == after.last_duration
     assert sounds(done.out) == sounds(moving)
+
+
+def test_who_hides_everybody_blurs_those_whom_no_track_lists(
+    moving: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(people, "finish", lambda tracklets, same: [])
+    record = analysis.run(moving, tmp_path / "unlisted.faces.parquet")
+    assert record.tracks == []
+    assert record.has_strangers()
+    hidden = Job(
+        target=moving, out=tmp_path / "out.mp4", everyone=True, system="library", analysis=record.path, encode=FAST
+    ).run()
+    assert list(hidden.skipped) == [(0, portraits.FRAMES - 1, STRANGER, "blurred")]
+    strangers = record.strangers(0, portraits.FRAMES)
+    for before, after in zip(video.read(moving), video.read(hidden.out), strict=True):
+        (points,) = strangers[before.index]
+        x0, y0, x1, y1 = (int(v) for v in align.box(points))
+        inner = slice(y0 + (y1 - y0) // 4, y1 - (y1 - y0) // 4), slice(x0 + (x1 - x0) // 4, x1 - (x1 - x0) // 4)
+        was, now = (cv2.Laplacian(f.pixels.rgb()[inner].astype(np.float32), cv2.CV_32F).std() for f in (before, after))
+        assert now < was / 3
 
 
 def test_the_face_changes_and_the_rest_is_only_encoded(moving: Path, analysed: Path, done: Result) -> None:

@@ -20,7 +20,7 @@ from mien.faces import align, steady
 from mien.faces.record import Record, Track
 from mien.picture import Picture
 from mien.systems import AbstractSystem
-from mien.types import Frame, Identity, Manifest
+from mien.types import Array, Frame, Identity, Manifest
 from mien.video import EncodeSettings, FrameIndex
 
 T = TypeVar("T")
@@ -29,6 +29,9 @@ CHUNK = 240
 """Frames a chunk holds at least, unless a job says otherwise: what a kill can cost."""
 WORKERS = 1
 AHEAD = 4
+STRANGER = "a face that no track lists"
+LINGER = 2
+"""Frames before and after a sighting in which a stranger is blurred too."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +80,12 @@ def render_clip(
     tell: Callable[[str, int, int], None],
     chunk: int = CHUNK,
     warnings: Sequence[str] = (),
+    strangers: Record | None = None,
 ) -> Done:
-    """Swap a clip's cast. Chunks that an earlier, killed run of the same job finished are kept."""
+    """Swap a clip's cast. Chunks that an earlier, killed run of the same job finished are kept.
+
+    strangers: the record whose faces that no track lists are blurred, for whoever hides everybody.
+    """
     info, index = video.probe(target), video.index(target)
     encode = video.settings_for(out, info, encode)
     ranges = video.chunk_ranges(index, chunk)
@@ -89,7 +96,7 @@ def render_clip(
         tell("swap", start, done.frames)
         note = work.note(number)
         if note is None:
-            renderer = _Renderer(roles, system, compose, seed, done.clock)
+            renderer = _Renderer(roles, system, compose, seed, done.clock, strangers)
             frames = _counted(renderer.frames(target, index, start, stop), start, done.frames, tell)
             last = index.last_duration if stop == done.frames else None
             video.encode_chunk(work.piece(number), frames, info, encode, last)
@@ -141,6 +148,7 @@ class _Renderer:
     compose: ComposeSettings
     seed: int
     clock: rendering.Clock
+    strangers: Record | None = None
     swapped: int = 0
     skipped: list[tuple[int, int, str, str]] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
@@ -149,6 +157,8 @@ class _Renderer:
         """The rendered frames start .. stop - 1, in order; a few are worked on at once."""
         parts = [(role.casting.track.name, self._parts(role, start, stop)) for role in self.roles]
 
+        unlisted = self._strangers(start, stop)
+
         def work(frame: Frame) -> tuple[Frame, list[tuple[str, str | None]]]:
             cast = [(name, rows[frame.index]) for name, rows in parts if frame.index in rows]
             pixels, reasons = rendering.render(
@@ -156,6 +166,8 @@ class _Renderer:
             )
             told: dict[str, str | None] = {name: "no face" for name, _ in parts}
             told |= {name: why for (name, _), why in zip(cast, reasons, strict=True)}
+            for points in unlisted.get(frame.index, []):
+                pixels, told[STRANGER] = rendering.veil(pixels, points), "blurred"
             return replace(frame, pixels=pixels), list(told.items())
 
         for frame, told in ordered(work, video.read(target, start, stop, frames=index, warnings=self.damaged)):
@@ -163,6 +175,16 @@ class _Renderer:
             self.skipped += [(frame.index, frame.index, name, why) for name, why in told if why is not None]
             yield frame
         self.skipped = _joined(self.skipped)
+
+    def _strangers(self, start: int, stop: int) -> dict[int, list[Array]]:
+        """Frame -> meshes to blur: a face seen for a moment is taken to be there a moment longer."""
+        if self.strangers is None:
+            return {}
+        around: dict[int, list[Array]] = {}
+        for frame, meshes in self.strangers.strangers(start - LINGER, stop + LINGER).items():
+            for near in range(frame - LINGER, frame + LINGER + 1):
+                around.setdefault(near, []).extend(meshes)
+        return around
 
     def _parts(self, role: _Role, start: int, stop: int) -> Mapping[int, rendering.Part]:
         """Frame -> what to draw there. Rows a little beyond the chunk feed the filters in time."""

@@ -185,17 +185,19 @@ class Job:
         manifest = self.manifest()
         known, warnings = self._identities(system, finder)
         casting: list[Casting] = []
+        strangers: Record | None = None
         if known or self.everyone:
             record = self._record(tell)
             tracks = {track.name: track for track in record.tracks}
-            if not tracks:
+            strangers = record if self.everyone and record.has_strangers() else None
+            if not tracks and strangers is None:
                 raise NoFaceError(f"no face found in {self.target}: nothing to swap")
             for name, person in _assign(known, list(tracks), self.everyone):
                 identity = known[person] if person is not None else system.enroll([tracks[name].view])
                 casting.append(Casting(record, tracks[name], identity, hide=self.everyone))
         done = render_clip(
             self.target, self.out, casting, system, ComposeSettings(**self.compose), EncodeSettings(**self.encode),
-            manifest, self.seed, tell, self.chunk, warnings,
+            manifest, self.seed, tell, self.chunk, warnings, strangers,
         )  # fmt: skip
         sidecar = provenance.sidecar_path(self.out)
         return Result(self.out, sidecar, done.frames, done.swapped, done.skipped, done.warnings, _stages(done.clock))

@@ -88,10 +88,10 @@ def render(
     reasons: list[str | None] = [None] * len(parts)
     for i in sorted(range(len(parts)), key=lambda i: texture.eye_distance(parts[i].face.points)):
         if parts[i].hide and (parts[i].face.score < LOW or abs(parts[i].face.pose.yaw) > TURNED[0]):
-            pixels = _veiled(pixels, parts[i].face)
+            pixels = veil(pixels, parts[i].face.points)
         pixels, reasons[i] = _swapped(pixels, parts[i], settings, seed, clock)
         if reasons[i] == OCCLUDED and parts[i].hide:
-            pixels = _veiled(pixels, parts[i].face)
+            pixels = veil(pixels, parts[i].face.points)
     return pixels, reasons
 
 
@@ -118,12 +118,12 @@ def _swapped(
         return pixels.paste(at.region, result, changed), None
 
 
-def _veiled(pixels: Pixels, face: Face) -> Pixels:
-    """The face blurred until nobody can be told: for people who are to be hidden and can't be swapped here."""
-    region = align.native_region(face.points, 1.5, pixels.width, pixels.height)
+def veil(pixels: Pixels, points: Array) -> Pixels:
+    """The face under a mesh blurred until nobody can be told: for people who are to be hidden and can't be swapped here."""
+    region = align.native_region(points, 1.5, pixels.width, pixels.height)
     rgb = pixels.rgb(region)
-    oval = face.points[list(topology.OVAL), :2] - np.array([region.x, region.y], np.float32)
-    side = 2 * max(int(0.35 * texture.eye_distance(face.points)), 1) + 1
+    oval = points[list(topology.OVAL), :2] - np.array([region.x, region.y], np.float32)
+    side = 2 * max(int(0.35 * texture.eye_distance(points)), 1) + 1
     inside = cv2.dilate(masks.hull(oval, rgb.shape[:2]), np.ones((side // 3 | 1,) * 2, np.uint8)) > 0
     return pixels.paste(region, cv2.blur(cv2.blur(rgb, (side, side)), (side, side)), inside)
 

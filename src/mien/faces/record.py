@@ -210,6 +210,24 @@ class Record:
         table = self._table(["anchor"], track, 0, 2**31 - 1)
         return table["frame"], table["anchor"].reshape(-1, 2, 3)
 
+    def has_strangers(self) -> bool:
+        """Whether there is any face that no track lists."""
+        listed = [number for track in self.tracks for number in track.tracklets]
+        return bool((~np.isin(self._file.read(columns=["tracklet"])["tracklet"].to_numpy(), listed)).any())
+
+    def strangers(self, start: int, stop: int) -> dict[int, list[Array]]:
+        """Frame -> meshes of the faces that no track lists, too short or too unsure, for start <= frame < stop."""
+        groups = [i for i, (low, high) in enumerate(self._extent) if high >= start and low < stop]
+        listed = [number for track in self.tracks for number in track.tracklets]
+        table = self._file.read_row_groups(groups, columns=["frame", "tracklet", "points"])
+        frame, tracklet = (table[c].to_numpy() for c in ("frame", "tracklet"))
+        wanted = np.flatnonzero(~np.isin(tracklet, listed) & (frame >= start) & (frame < stop))
+        meshes = _column(table.take(wanted), "points").reshape(-1, 478, 3)
+        found: dict[int, list[Array]] = {}
+        for number, mesh in zip(frame[wanted].tolist(), meshes, strict=True):
+            found.setdefault(number, []).append(mesh)
+        return found
+
     def rows(self, track: Track, start: int, stop: int) -> Rows:
         """The track's rows with start <= frame < stop."""
         columns = ["score", "measured", "yaw", "pitch", "roll", "points", "colours", "motion", "trust"]
