@@ -1,0 +1,186 @@
+"""What the parsing network learns from: faces cut once, with their meshes and labels, and hands cut out of clips."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+
+from mien import geometry, image
+from mien.compose import masks
+from mien.faces import texture
+from mien.faces.landmarks import Landmarker, roi_from_detection, roi_from_points
+from mien.types import Array, Detection
+from parsing_labels import IGNORE, Teachers, forget_glasses, label
+
+SIDE = 256  # of a kept face, px
+MARGIN = 2.2  # over the mesh's longer side
+HELD_OUT_CLIPS = ("bird", "milk", "please", "sorry", "eat", "night", "sister")
+HELD_OUT_EVERY = 8  # every n-th photo and portrait is for the test
+CLIP_FRAMES = 60
+PHOTO, PORTRAIT, CLIP = range(3)
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face as it is kept: SIDE x SIDE x 3, its classes (SIDE x SIDE), its mesh there, where it comes from."""
+
+    rgb: Array
+    label: Array
+    points: Array
+    kind: int
+
+
+def clip(path: Path) -> list[Array]:
+    """All frames of a clip as RGB."""
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
+def meshes(frames: list[Array], teacher: Landmarker, detector: cv2.FaceDetectorYN) -> list[Array | None]:
+    """The largest face's mesh in every frame, None where there is none."""
+    found: list[Array | None] = []
+    for rgb in frames:
+        detector.setInputSize((rgb.shape[1], rgb.shape[0]))
+        rows = detector.detect(np.ascontiguousarray(rgb[..., ::-1]))[1]
+        if rows is None:
+            found.append(None)
+            continue
+        row = max(rows, key=lambda r: r[2])
+        roi = roi_from_detection(Detection((0, 0, 1, 1), float(row[14]), row[4:14].reshape(5, 2)))
+        first, _ = teacher.landmarks(rgb, [roi])
+        mesh, presence = teacher.landmarks(rgb, [roi_from_points(first[0])])
+        found.append(mesh[0] if presence[0] > 0.6 else None)
+    return found
+
+
+def cut(rgb: Array, points: Array) -> tuple[Array, Array, Array]:
+    """The face on SIDE x SIDE pixels, upright, its mesh there, and the matrix that brought it there."""
+    matrix = roi_from_points(points, MARGIN).to_crop(SIDE)
+    crop = image.warp(rgb, matrix, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
+    return crop, geometry.apply(matrix, points).astype(np.float32), matrix
+
+
+def prepare(shared: Path, folder: Path, teacher: Landmarker) -> None:
+    """Write {train,test}-{rgb,label,points,kind}.npy and hands-{train,test}.npz."""
+    folder.mkdir(parents=True, exist_ok=True)
+    detector = cv2.FaceDetectorYN.create(str(shared / "weights" / "yunet_n_640_640.onnx"), "", (320, 320), 0.7)
+    teachers = Teachers(shared / "weights")
+    kept: dict[bool, list[Face]] = {False: [], True: []}
+    for source in (_photos(shared, teacher, detector, teachers), _portraits(shared, teachers)):
+        for i, face in enumerate(source):
+            kept[i % HELD_OUT_EVERY == 0].append(face)
+    hands: dict[bool, list[Array]] = {False: [], True: []}
+    for path in sorted((shared / "data" / "asl").glob("*.mkv")):
+        frames = clip(path)
+        found = meshes(frames, teacher, detector)
+        held_out = path.stem in HELD_OUT_CLIPS
+        kept[held_out] += _clean(frames, found, teachers)
+        hands[held_out] += _hands(frames, found)
+    for held_out, name in ((False, "train"), (True, "test")):
+        for field in ("rgb", "label", "points", "kind"):
+            np.save(folder / f"{name}-{field}.npy", np.array([getattr(face, field) for face in kept[held_out]]))
+        np.savez(folder / f"hands-{name}.npz", **{f"{i:05d}": hand for i, hand in enumerate(hands[held_out])})
+        print(name, len(kept[held_out]), "faces", len(hands[held_out]), "hands", flush=True)
+
+
+def _face(rgb: Array, points: Array, teachers: Teachers, kind: int, ignore: Array | None = None) -> Face:
+    """One face cut and labelled; nothing is learnt beside the photo, nor where `ignore` (H x W) is set."""
+    crop, mesh, matrix = cut(rgb, points)
+    found = label(mesh, *teachers(crop))
+    if kind != CLIP:
+        forget_glasses(found, crop, mesh)
+    there = np.ones(rgb.shape[:2], np.uint8) if ignore is None else (~ignore).astype(np.uint8)
+    found[cv2.warpAffine(there, matrix, (SIDE, SIDE), flags=cv2.INTER_NEAREST) == 0] = IGNORE
+    return Face(crop, found, mesh, kind)
+
+
+def _photos(
+    shared: Path, teacher: Landmarker, detector: cv2.FaceDetectorYN, teachers: Teachers
+) -> Iterator[Face]:
+    for path in sorted((shared / "data" / "photos").glob("*/*.jpg")):
+        rgb = cv2.imread(str(path))[..., ::-1].copy()
+        points = meshes([rgb], teacher, detector)[0]
+        if points is not None:
+            yield _face(rgb, points, teachers, PHOTO)
+
+
+def _portraits(shared: Path, teachers: Teachers) -> Iterator[Face]:
+    """The portraits of which there is no whole photo."""
+    labels = np.load(shared / "data" / "portraits" / "faces128_pd.labels.npz", allow_pickle=False)
+    with tarfile.open(shared / "data" / "portraits" / "faces128_pd.tar") as tar:
+        for name, source, mesh in zip(labels["name"], labels["src"], labels["landmarks478"], strict=True):
+            if str(source).startswith("voteview"):
+                jpeg = io.BytesIO(tar.extractfile(f"{name}.jpg").read()).getbuffer()  # type: ignore[union-attr]
+                rgb = cv2.imdecode(np.frombuffer(jpeg, np.uint8), 1)[..., ::-1].copy()
+                yield _face(rgb, mesh.astype(np.float32), teachers, PORTRAIT)
+
+
+def _moving_skin(frames: list[Array], found: list[Array | None]) -> Iterator[tuple[int, Array, Array]]:
+    """Per second frame with a face: its number, its mesh, and where skin-coloured things move (H x W bool)."""
+    still = np.median(np.array(frames[:: max(len(frames) // 40, 1)]), axis=0).astype(np.float32)
+    for i in range(0, len(frames), 2):
+        mesh, rgb = found[i], frames[i].astype(np.float32)
+        if mesh is None:
+            continue
+        own = texture.vertex_colours(frames[i], mesh)[texture.skin_vertices()] / np.float32(255)
+        red = rgb[..., 0] - rgb[..., 1] > 0.35 * float(np.median(own[:, 0] - own[:, 1])) * 255  # walls are grey
+        skin = red & (masks.fit_skin(own).probability(rgb / 255) > 0.5)
+        yield i, mesh, skin & (cv2.blur(np.abs(rgb - still).max(axis=2), (5, 5)) > 22)
+
+
+def _head(mesh: Array, shape: tuple[int, int], scale: float) -> Array:
+    middle = mesh[:468, :2].mean(axis=0)
+    return masks.hull((mesh[:468, :2] - middle) * scale + middle, shape) > 0.5
+
+
+def _clean(frames: list[Array], found: list[Array | None], teachers: Teachers) -> list[Face]:
+    """Frames of a clip in which nothing is in front of the face: nothing of skin's colour moves beside it, and it
+    hardly differs from the median anywhere. What moves farther away isn't learnt from."""
+    flats = {i: texture.unwrap(frames[i], mesh) for i, mesh in enumerate(found) if mesh is not None}
+    sample = [flats[i] for i in list(flats)[:: max(len(flats) // 64, 1)]]
+    face = texture.inside()
+    usual = cv2.blur(np.median(np.array(sample), axis=0).astype(np.float32), (5, 5))
+    kept = []
+    for i, mesh, moving in _moving_skin(frames, found):
+        off = np.abs(cv2.blur(flats[i].astype(np.float32), (5, 5)) - usual).max(axis=2)[face]
+        beside = moving & _head(mesh, moving.shape, 1.5) & ~_head(mesh, moving.shape, 1.02)
+        if (off > 40).mean() < 0.005 and beside.sum() < 0.06 * np.ptp(mesh[:468, 0]) ** 2:
+            kept.append((i, mesh, moving & ~_head(mesh, moving.shape, 1.02)))
+    some = kept[:: max(len(kept) // CLIP_FRAMES, 1)]
+    wide = np.ones((5, 5), np.uint8)
+    return [
+        _face(frames[i], mesh, teachers, CLIP, cv2.dilate(away.astype(np.uint8), wide) > 0) for i, mesh, away in some
+    ]
+
+
+def _hands(frames: list[Array], found: list[Array | None]) -> list[Array]:
+    """Moving skin outside the face as RGBA cut-outs, scaled so that the face they belong to fills a kept crop."""
+    kept = []
+    for i, mesh, moving in _moving_skin(frames, found):
+        head = _head(mesh, moving.shape, 1.35)
+        blob = cv2.morphologyEx((moving & ~head).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3)))
+        blob = cv2.morphologyEx(blob, cv2.MORPH_CLOSE, np.ones((5, 5)))
+        width = float(np.ptp(mesh[:468, 0]))
+        near_head = cv2.dilate(head.astype(np.uint8), np.ones((5, 5))) > 0
+        _, labels, stats, _ = cv2.connectedComponentsWithStats(blob)
+        for number, (x, y, w, h, area) in enumerate(stats.tolist()):
+            one = (labels == number).astype(np.uint8)
+            if number == 0 or not (0.3 * width) ** 2 < area < 2 * width**2 or one[near_head].sum() > 0.04 * area:
+                continue
+            outline = cv2.convexHull(max(cv2.findContours(one, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0], key=len))
+            thick = cv2.distanceTransform(one, cv2.DIST_L2, 3).max()
+            if thick < 0.1 * width or area < 0.5 * cv2.contourArea(outline):
+                continue
+            window = np.s_[max(y - 3, 0) : y + h + 3, max(x - 3, 0) : x + w + 3]
+            alpha = cv2.GaussianBlur(cv2.erode(one[window] * 255, np.ones((3, 3))), (0, 0), 0.8)
+            scale = SIDE / MARGIN / float(np.ptp(mesh[:468, 1]))
+            size = (round(alpha.shape[1] * scale), round(alpha.shape[0] * scale))
+            kept.append(cv2.resize(np.dstack([frames[i][window], alpha]), size, interpolation=cv2.INTER_CUBIC))
+    return kept
