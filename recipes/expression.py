@@ -1,0 +1,136 @@
+"""The expression network (`src/mien/assets/expression.onnx`), distilled from MediaPipe's blendshape network.
+
+python recipes/expression.py            prepares, trains, resumes where it was; then exports
+python recipes/expression.py --export   exports the averaged weights of the last checkpoint
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+import expression_data
+import shipping
+from mien import train, weights
+from mien.faces.expression import frontal
+from mien.nets.expression import Config as NetConfig
+from mien.nets.expression import ExpressionNet
+
+ROOT = Path(__file__).parents[1]
+Batch = tuple[Tensor, Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that decides the weights."""
+
+    net: NetConfig = field(default_factory=NetConfig)
+    mix: expression_data.Mix = field(default_factory=expression_data.Mix)
+    seed: int = 1
+    beta: float = 0.04
+    """Below this error the loss is quadratic, above linear (Huber): few coefficients are large at a time."""
+    plan: train.Plan = field(
+        default_factory=lambda: train.Plan(
+            schedule=((0, 0.0), (300, 1.0), (12000, 0.5), (24000, 0.0)), lr=2e-3, weight_decay=0.02, ema=0.998, clip=5.0,
+            seed=1, threads=1, log_every=500, save_every=2000,
+        )
+    )  # fmt: skip
+
+
+def main(config: Config, shared: Path, folder: Path) -> ExpressionNet:
+    """Prepare, train to the end of the schedule, and print how well held-out meshes are read."""
+    data = folder / "data"
+    if not (data / "made.npz").exists():
+        expression_data.prepare(shared, data, config.seed)
+    torch.manual_seed(config.seed)
+    net = ExpressionNet(config.net)
+    mesh, pose, _ = next(expression_data.batches(data, expression_data.Mix(8000), config.seed + 1, 0))
+    net.set_scale(mesh.numpy(), pose.numpy())
+
+    def batches(step: int) -> Iterator[Batch]:
+        return expression_data.batches(data, config.mix, config.seed, step)
+
+    def losses(net: ExpressionNet, batch: Batch) -> dict[str, Tensor]:
+        mesh, pose, shapes = batch
+        found = net(mesh, pose)
+        return {"total": F.smooth_l1_loss(found, shapes, beta=config.beta), "error": (found - shapes).abs().mean()}
+
+    average = train.fit(net, batches, losses, config.plan, folder, config)
+    print(check(average, data))
+    return average
+
+
+@torch.no_grad()
+def check(net: ExpressionNet, data: Path) -> dict[str, float]:
+    """Mean absolute error on held-out pictures: on the teacher's mesh, on ours, and on made meshes without errors."""
+    pairs, made = np.load(data / "pairs.npz"), np.load(data / "made_held.npz")
+    held = pairs["held"]
+    sets = {
+        "known": (pairs["mesh"][held], pairs["pose"][held], pairs["shapes"][held]),
+        "seen": (pairs["seen"][held], pairs["seen_pose"][held], pairs["shapes"][held]),
+        "made": (made["mesh"], made["pose"], made["shapes"]),
+    }
+    error = lambda mesh, pose, shapes: float(np.abs(net(*map(torch.as_tensor, (mesh, pose))).numpy() - shapes).mean())  # noqa: E731
+    return {name: round(error(*arrays), 4) for name, arrays in sets.items()}
+
+
+def ship(net: ExpressionNet, step: int, figures: dict[str, str]) -> Path:
+    """Export into the package, with the card."""
+    path = weights.ASSETS / "expression.onnx"
+    example = {"mesh": torch.zeros(2, 146, 3), "pose": torch.zeros(2, 2)}
+    shipping.export(net, example, ["shapes"], path)
+    return shipping.ship(
+        "expression", path, licence="Apache-2.0", source="recipes/expression.py", command="python recipes/expression.py",
+        data="US-government portraits and NASA photos (public domain), Intel IoT DevKit clips (CC-BY-4.0), photos of lisa "
+        "(CC0), marked by MediaPipe's FaceLandmarker and labelled by its blendshape network (Apache-2.0); expressions of "
+        "ICT-FaceKit (MIT)",
+        paper="Grishchenko et al., Blendshapes GHUM: Real-time Monocular Facial Blendshape Prediction, 2023 (the teacher)",
+        note=f"52 blendshapes from 146 points of the mesh in the head's frame, and its yaw and pitch; step {step}",
+        figures=figures,
+    )  # fmt: skip
+
+
+def eyes(shared: Path) -> None:
+    """Print the eyeball's centre from the middle of the eye's corners, outwards, down and back, in centimetres.
+
+    Official portraits look into the lens however the head is turned: then the pupil lies on the line from the lens to the
+    centre, so that in the picture the two coincide. Least absolute errors over all such portraits, sideways, since heads turn
+    that way; the height follows from the median.
+    """
+    labels = np.load(shared / "data" / "portraits" / "faces128_pd.labels.npz", allow_pickle=False)
+    official = np.array([src.startswith("congress/") for src in labels["src"]])
+    heads = frontal(labels["landmarks478"][official])
+    for corners, pupil, outwards in (((362, 263), 473, 1.0), ((133, 33), 468, -1.0)):
+        from_corners = heads.meshes[:, pupil] - heads.meshes[:, list(corners)].mean(axis=1)
+        x, y = np.einsum("nij,nj->ni", heads.rotations, from_corners)[:, :2].T
+        sideways, weight = heads.rotations[:, 0][:, [0, 2]], np.ones(len(x))
+        for _ in range(50):
+            out, back = np.linalg.lstsq(sideways * weight[:, None], x * weight, rcond=None)[0]
+            weight = np.maximum(np.abs(x - sideways @ [out, back]), 0.01) ** -0.5
+        down = np.median((y - heads.rotations[:, 1, 2] * back) / heads.rotations[:, 1, 1])
+        print(f"eyeball of {len(x)} portraits: {out * outwards:.3f} outwards, {down:.3f} down, {back:.3f} back")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared", help="folder with data/ and weights/")
+    parser.add_argument("--run", type=Path, default=ROOT / "runs" / "expression", help="run folder")
+    parser.add_argument("--export", action="store_true", help="only export the last checkpoint")
+    parser.add_argument(
+        "--figures", nargs="*", default=[], help="name=value: what the benchmark measured, for the card"
+    )
+    parser.add_argument("--eyes", action="store_true", help="only print where eyeballs lie")
+    options = parser.parse_args()
+    if options.eyes:
+        raise SystemExit(eyes(options.shared))
+    if not options.export:
+        main(Config(), options.shared, options.run)
+    net, step = train.latest(ExpressionNet(), options.run)
+    print(ship(net, step, dict(figure.split("=", 1) for figure in options.figures)))
