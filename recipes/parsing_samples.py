@@ -45,7 +45,7 @@ class Spoil:
     highlight: float = 0.3
     mouth: float = 0.15
     contact_shadow: float = 0.6
-    motion: float = 0.3
+    motion: float = 0.4
     small: float = 0.7
     jpeg: float = 0.6
     grey: float = 0.06
@@ -168,7 +168,7 @@ def _times(picture: Array, share: Array) -> Array:
 
 def _moved(rng: Rng, layer: Array, width: float) -> Array:
     """A layer blurred along a straight motion."""
-    size = 2 * int(width * rng.uniform(0.01, 0.06)) + 1
+    size = 2 * int(width * 0.01 * np.exp(rng.uniform(0, 2.2))) + 1
     kernel = np.zeros((size, size), np.uint8)
     way = things._way(rng.uniform(0, np.pi)) * (size - 1) / 2
     a, b = (np.rint((size - 1) / 2 + sign * way).astype(int).tolist() for sign in (-1, 1))
@@ -251,6 +251,8 @@ def _crop(rng: Rng, points: Array) -> Array:
     middle = (points[:, :2].min(axis=0) + points[:, :2].max(axis=0)) / 2
     matrix = cv2.getRotationMatrix2D(middle.tolist(), rng.normal(0, 5), scale)
     size = np.ptp(points[:, :2], axis=0).max() * scale
+    matrix[:, :2] = matrix[:, :2] @ (np.eye(2) + rng.normal(0, 0.05, (2, 2)))  # lenses, turned heads, an unsteady mesh
+    matrix[:, 2] = middle - matrix[:, :2] @ middle
     matrix[:, 2] += (CROP - 1) / 2 - middle + rng.normal(0, 0.025, 2) * size
     return np.asarray(matrix)
 

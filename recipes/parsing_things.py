@@ -73,7 +73,8 @@ def drawn_hand(rng: Rng, rgb: Array, points: Array) -> Array:
     mean, _ = skin_of(rgb, points)
     skin = np.clip(mean * rng.uniform(0.75, 1.2) + rng.normal(0, 5, 3), 10, 250)
     layer = np.zeros((side, side, 4), np.float32)
-    angle, spread = rng.uniform(0, 2 * np.pi), rng.uniform(0.03, 0.35)
+    angle = rng.uniform(0, 2 * np.pi) if rng.random() < 0.5 else rng.normal(-np.pi / 2, 0.6)  # arms come from below
+    spread = rng.uniform(0.03, 0.35)
     along = np.array([np.cos(angle), np.sin(angle)])
     across = np.array([-along[1], along[0]])
     palm = _place(rng, points) - along * width * rng.uniform(0.1, 0.7)
@@ -240,7 +241,7 @@ def glasses(rng: Rng, rgb: Array, points: Array, other: Array) -> Array:
     turn = np.linspace(0, 2 * np.pi, 28, endpoint=False)
     c, s = np.cos(turn), np.sin(turn)
     shape = np.stack([np.sign(c) * np.abs(c) ** (2 / power) * wide, np.sign(s) * np.abs(s) ** (2 / power) * tall], 1)
-    shape[:, 1] += 0.12 + droop * (shape[:, 1] > 0) * (1 - np.abs(shape[:, 0]))
+    shape[:, 1] += rng.uniform(0, 0.2) + droop * (shape[:, 1] > 0) * (1 - np.abs(shape[:, 0]))
     up = points[10, :2] - points[152, :2]
     down = -up / max(float(np.hypot(*up)), 1e-3)
     inner = []
