@@ -49,6 +49,7 @@ class Spoil:
     small: float = 0.7
     jpeg: float = 0.6
     grey: float = 0.06
+    narrow: float = 0.15
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,8 @@ class Samples(IterableDataset[tuple[torch.Tensor, torch.Tensor]]):
                 picture = self._cover(rng, rgb, picture, label, points)
         if rng.random() < spoil.glasses:
             picture = _paste(picture, label, things.glasses(rng, picture, points, rgb), OCCLUDER, 0.4)
+        if rng.random() < spoil.narrow:
+            picture = _narrowed(rng, picture, label, points)
         matrix = _crop(rng, points)
         picture = cv2.warpAffine(
             picture, matrix, (CROP, CROP), flags=cv2.INTER_LINEAR,
@@ -243,6 +246,18 @@ def _open_mouth(rng: Rng, picture: Array, label: Array, points: Array) -> None:
         white = (rng.uniform(130, 235) * np.array([1.0, 0.97, 0.88])).tolist()
         teeth = axes * [rng.uniform(0.6, 0.9), rng.uniform(0.25, 0.6)]
         cv2.ellipse(picture, whole(at - [0, axes[1] * 0.4]), whole(teeth), angle, 0, 360, white, -1, 16, 4)
+
+
+def _narrowed(rng: Rng, picture: Array, label: Array, points: Array) -> Array:
+    """The picture as if it ended near the face: its edge goes on, and nothing is learnt beyond."""
+    low, high = points[:, :2].min(axis=0), points[:, :2].max(axis=0)
+    grow = (high - low).max() * rng.uniform(0.06, 0.35)
+    x0, y0 = np.clip(low - grow, 0, SIDE - 1).astype(int).tolist()
+    x1, y1 = np.clip(high + grow, 1, SIDE).astype(int).tolist()
+    part = label[y0:y1, x0:x1].copy()
+    label[:] = IGNORE
+    label[y0:y1, x0:x1] = part
+    return cv2.copyMakeBorder(picture[y0:y1, x0:x1], y0, SIDE - y1, x0, SIDE - x1, cv2.BORDER_REPLICATE)
 
 
 def _crop(rng: Rng, points: Array) -> Array:
