@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -21,12 +22,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import identity_data
+import identity_faces
 import shipping
 from mien import train, weights
 from mien.nets.identity import SIDE, IdentityNet
 from mien.nets.identity import Config as NetConfig
 
 ROOT = Path(__file__).parents[1]
+SCHEDULE = ((0, 0.0), (300, 1.0), (4500, 1.0), (7500, 0.0))
 
 
 @dataclass(frozen=True)
@@ -34,11 +37,11 @@ class Config:
     """Everything that decides the weights."""
 
     net: NetConfig = field(default_factory=NetConfig)
-    spoil: identity_data.Spoil = field(default_factory=identity_data.Spoil)
+    spoil: identity_faces.Spoil = field(default_factory=identity_faces.Spoil)
     supply: identity_data.Supply = field(default_factory=identity_data.Supply)
     batch: int = 64
     relational: float = 10.0
-    plan: train.Plan = train.Plan(schedule=((0, 0.0), (300, 1.0), (4500, 1.0), (7500, 0.0)), save_every=200)
+    plan: train.Plan = field(default_factory=lambda: train.Plan(schedule=SCHEDULE, save_every=200))
 
 
 def losses(net: IdentityNet, batch: tuple[Tensor, Tensor], relational: float) -> dict[str, Tensor]:
@@ -57,6 +60,7 @@ def main(config: Config, shared: Path, folder: Path) -> None:
     """Train to the end of the plan, while another process makes the samples."""
     data = folder / "data"
     command = [sys.executable, str(Path(identity_data.__file__)), "--shared", str(shared), "--data", str(data)]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the other process ends too
     maker = subprocess.Popen(command)
     try:
         torch.manual_seed(config.plan.seed)
@@ -89,6 +93,7 @@ def ship(config: Config, folder: Path, figures: dict[str, str]) -> Path:
         note=f"112 px RGB crop on the ArcFace template in [-1, 1] to a unit vector of 128 numbers; step {step}",
         command="python recipes/identity.py",
         figures=figures,
+        gate={"vector": 0.01},
     )
 
 

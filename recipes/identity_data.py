@@ -1,9 +1,8 @@
 """What the identity network learns from: few people made many, each sample with the teacher's vector of that very picture.
 
-`split` says who is held out. `prepare` keeps the faces with their meshes. `Maker` makes faces that nobody has: two or
-three people blended through the mesh, parts of one on another, other bones and expressions, turned heads; then spoilt.
-`write` fills shards with them: any picture is a valid sample, because the teacher is asked about it. The content of a
-shard follows from (seed, number) alone, and so do the batches that `batches` draws from those that a step may use.
+`split` says who is held out. `prepare` keeps the faces with their meshes. `write` fills shards with faces made of them
+(`identity_faces`): any picture is a valid sample, because the teacher is asked about it. The content of a shard follows
+from (seed, number) alone, and so do the batches that `batches` draws from those that a step may use.
 """
 
 from __future__ import annotations
@@ -16,32 +15,29 @@ import tarfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import cv2
 import numpy as np
-import openvino
 import torch
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
+import identity_faces
 import mesh_data
-import occluders
-from mien import faces, geometry, image, raster
-from mien.faces import align, recognise, topology
+from mien import faces, geometry, image
+from mien.faces import align, recognise
 from mien.faces.landmarks import MeshLandmarker
 from mien.faces.mtcnn import Mtcnn
-from mien.types import Array, CropSpec, Pose
+from mien.nets.identity import SIDE
+from mien.types import Array, CropSpec
 
 ROOT = Path(__file__).parents[1]
-SIDE = 112
-KEPT, ZOOM = 192, 1.25  # side of a kept face, and its pixels a pixel of the ArcFace template
+ZOOM = 1.25  # pixels of a kept face a pixel of the ArcFace template
 SAME = 0.45  # the teacher's cosine above which two portraits are one person's
 HELD_OUT = 0.15
 HELD_OUT_CLIPS = ("bird", "milk", "please", "sorry")  # all of one signer
 SHARD = 2500
-Rng = np.random.Generator
 
 
 def labels(shared: Path) -> dict[str, Array]:
@@ -68,12 +64,16 @@ def split(shared: Path) -> Array:
 
 def _tested(shared: Path) -> Array:
     """The teacher's vectors of all faces of the test photos."""
-    teacher = recognise.MobileFaceNet(shared / "weights" / "MobileFaceNet.onnx", threads=1)
+    teacher = _teacher(shared)
     folder, found = shared / "data" / "ci-set", []
     for entry in json.loads((folder / "manifest.json").read_text()):
         for face in entry.get("yunet", []):
-            found.append(teacher.embed(mesh_data.image_at(folder / entry["file"]), np.array(face["kps"])))
-    return np.array([np.ravel(v) for v in found])
+            found.append(teacher.embed(mesh_data.image_at(folder / entry["file"]), np.array([face["kps"]])))
+    return np.concatenate(found)
+
+
+def _teacher(shared: Path, engine: str = "auto") -> recognise.MobileFaceNet:
+    return recognise.MobileFaceNet(shared / "weights" / "MobileFaceNet.onnx", engine=engine)
 
 
 def _units(vectors: Array) -> Array:
@@ -87,8 +87,8 @@ def prepare(shared: Path, folder: Path) -> None:
     kept, points, odds = [], [], []
     for rgb, mesh, share in _faces(shared):
         to_kept = align.matrix(mesh, CropSpec("arcface_112", round(SIDE * ZOOM)))
-        to_kept[:, 2] += (KEPT - round(SIDE * ZOOM)) / 2
-        kept.append(image.warp(rgb, to_kept, (KEPT, KEPT)))
+        to_kept[:, 2] += (identity_faces.KEPT - round(SIDE * ZOOM)) / 2
+        kept.append(image.warp(rgb, to_kept, (identity_faces.KEPT, identity_faces.KEPT)))
         points.append(geometry.apply(to_kept, mesh))
         odds.append(share)
     folder.mkdir(parents=True, exist_ok=True)
@@ -121,227 +121,44 @@ def _faces(shared: Path) -> Iterator[tuple[Array, Array, float]]:
                 yield from ((rgb, face.points, 0.3) for face in faces.find(rgb, detector, landmarker)[:1])
 
 
-@dataclass(frozen=True)
-class Spoil:
-    """How samples are made; shares of all of them. Angles in degrees, shifts in pixels of the 112."""
+def write(shared: Path, folder: Path, first: int, last: int, seed: int, spoil: identity_faces.Spoil) -> None:
+    """Make the shards from `first` up to `last` that are not there: crops-NNN.npy and vectors-NNN.npy.
 
-    photo: float = 0.2  # a kept face as it is
-    blend: tuple[float, float, float] = (0.3, 0.5, 0.2)  # of the others: made of one, two, three people
-    regions: float = 0.35
-    bones: float = 0.5
-    grimace: float = 0.35
-    turn: float = 0.6
-    yaw: float = 18.0
-    pitch: float = 9.0
-    clean: float = 0.3
-    covered: float = 0.3
-    shift: float = 1.5
-    angle: float = 3.0
-    scale: float = 0.04
-
-
-class Maker:
-    """Makes pictures of faces, `SIDE` px on the ArcFace template, each from its own random generator."""
-
-    def __init__(self, folder: Path, shared: Path, spoil: Spoil) -> None:
-        self.rgb, self.points = np.load(folder / "faces.npy", mmap_mode="r"), np.load(folder / "points.npy")
-        self.odds, self.spoil = np.cumsum(np.load(folder / "odds.npy")), spoil
-        self.expressions = mesh_data.expressions(shared)
-        modes = np.load(shared / "data" / "morphable" / "ict468.npz", allow_pickle=False)["m"][:60]
-        self.bones = modes.astype(np.float64) * [1.0, -1.0, -1.0]  # centimetres, picture axes
-
-    def make(self, rng: Rng) -> Array:
-        """One picture (112 x 112 x 3 uint8)."""
-        s = self.spoil
-        count = 1 if rng.random() < s.photo else 1 + int(np.searchsorted(np.cumsum(s.blend), rng.random()))
-        people = [self._person(rng) for _ in range(count)]
-        crop, points = self._photo(*people[0], rng) if count == 1 and rng.random() < 0.5 else self._blend(people, rng)
-        if rng.random() < s.clean:
-            return crop
-        if rng.random() < s.covered:
-            crop = self._cover(crop, points, rng)
-        return mesh_data.spoil_light(crop, points, rng)
-
-    def _person(self, rng: Rng) -> tuple[Array, Array]:
-        i = min(int(np.searchsorted(self.odds, rng.random())), len(self.rgb) - 1)
-        rgb, points = np.asarray(self.rgb[i]), self.points[i].astype(np.float64)
-        return (rgb[:, ::-1].copy(), mesh_data.flip(points, KEPT)) if rng.random() < 0.5 else (rgb, points)
-
-    def _photo(self, rgb: Array, points: Array, rng: Rng) -> tuple[Array, Array]:
-        matrix = self._shaken(align.matrix(points, CropSpec("arcface_112", SIDE)), rng)
-        return image.warp(rgb, matrix, (SIDE, SIDE)), geometry.apply(matrix, points)
-
-    def _shaken(self, matrix: Array, rng: Rng) -> Array:
-        """The alignment a little off, as points are."""
-        s = self.spoil
-        turn = cv2.getRotationMatrix2D((55.5, 55.5), rng.normal(0, s.angle), np.exp(rng.normal(0, s.scale)))
-        turn[:, 2] += rng.normal(0, s.shift, 2)
-        return geometry.chain(matrix, turn)
-
-    def _blend(self, people: list[tuple[Array, Array]], rng: Rng) -> tuple[Array, Array]:
-        """A face made of several through the mesh: shape and skin in shares, in the pose of the first, then turned."""
-        first = people[0][1]
-        shape, skin = self._shares(len(people), rng)
-        target = np.zeros((468, 3))
-        for (_, points), share in zip(people, shape, strict=True):
-            scale, rotation, shift = geometry.fit_rigid(points[:468], first[:468])
-            target += share[:468, None] * (scale * points[:468] @ rotation.T + shift)
-        vertices = self._turned(self._reshaped(target, first, rng), rng)
-        eyes = [vertices[[33, 133, 159, 145]].mean(axis=0), vertices[[362, 263, 386, 374]].mean(axis=0)]
-        mesh = np.concatenate([vertices[:468], np.repeat(eyes, 5, axis=0)])
-        matrix = self._shaken(align.matrix(mesh, CropSpec("arcface_112", SIDE)), rng)
-        values = np.hstack([*(_ringed(points)[:, :2] for _, points in people), skin.T])
-        drawn, inside = raster.draw(geometry.apply(matrix, vertices), _triangles(), values, SIDE, SIDE)
-        out, count = np.zeros((SIDE, SIDE, 3), np.float32), len(people)
-        tone = _tone(*people[0])
-        for j, (rgb, points) in enumerate(people):
-            part = cv2.remap(
-                rgb, drawn[..., 2 * j], drawn[..., 2 * j + 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-            )
-            if j:  # in the light of the first, mostly: parts that differ in colour would look glued on
-                near = (tone + 5) / (_tone(rgb, points) + 5)
-                part = part * (1 + rng.uniform(0.5, 1) * (near - 1)).astype(np.float32)
-            out += part * drawn[..., 2 * count + j, None]
-        crop = np.clip(out, 0, 255).astype(np.uint8)
-        crop[~inside] = image.warp(people[0][0], matrix, (SIDE, SIDE))[~inside]
-        return crop, geometry.apply(matrix, mesh)
-
-    def _shares(self, count: int, rng: Rng) -> tuple[Array, Array]:
-        """How much of each person there is at each vertex (count x 540, sums 1): in the shape, in the skin."""
-        draw = {
-            1: lambda: np.ones(1),
-            2: lambda: np.array([1 - (w := rng.uniform(-0.2, 0.5)), w]),
-            3: lambda: rng.dirichlet(np.full(3, 1.5)),
-        }[count]
-        shape = draw()
-        skin = shape if rng.random() < 0.5 else draw()
-        shares = np.repeat(np.stack([shape, skin])[..., None], 540, axis=2)
-        if count > 1 and rng.random() < self.spoil.regions:
-            for region in rng.choice(len(_regions()), rng.integers(1, 3), replace=False):
-                mask, giver = _regions()[region], np.eye(count)[rng.integers(count)]
-                shares = shares * (1 - mask) + giver[None, :, None] * mask
-        if count > 1 and rng.random() < 0.5:  # hair and background of one alone
-            shares[1, :, 468:] = np.eye(count)[rng.integers(count)][:, None]
-        return shares[0], shares[1]
-
-    def _reshaped(self, face: Array, first: Array, rng: Rng) -> Array:
-        """Other bones, another expression (468 x 3)."""
-        s, shift = self.spoil, np.zeros((468, 3))
-        if rng.random() < s.bones:
-            scale, rotation, _ = geometry.fit_rigid(align.canonical(), face)
-            weights = rng.normal(0, rng.uniform(0.2, 0.9), len(self.bones))
-            shift += scale * np.tensordot(weights, self.bones, 1) @ rotation.T
-        if rng.random() < s.grimace:
-            shift += mesh_data.grimace(face, self.expressions, rng)
-        return face + shift
-
-    def _turned(self, face: Array, rng: Rng) -> Array:
-        """The face turned, with two rings round it that carry the background (540 x 3)."""
-        s, ringed = self.spoil, _ringed(face)
-        if rng.random() >= s.turn:
-            return ringed
-        now = float(np.degrees(np.arctan2(*(face[454] - face[234])[[2, 0]])))
-        yaw = np.clip(rng.normal(0, s.yaw), -55, 55) - 0.5 * now
-        rotation = geometry.rotation_of(Pose(float(yaw), float(rng.normal(0, s.pitch)), 0.0))
-        middle = _middle(face)
-        ringed[:504] = (ringed[:504] - middle) @ rotation.T + middle
-        return ringed
-
-    def _cover(self, crop: Array, points: Array, rng: Rng) -> Array:
-        kind, other = rng.random(), self._person(rng)[0]
-        if kind < 0.25:
-            return mesh_data.occlude(crop, points, other, rng)
-        if kind < 0.5:
-            layer = occluders.drawn_hand(rng, crop, points)
-        elif kind < 0.75:
-            layer = occluders.thing(rng, crop, points, other)
-        elif kind < 0.87:
-            layer = occluders.cloth_mask(rng, crop, points, other)
-        else:
-            layer = occluders.strands(rng, crop, points)
-        alpha = layer[..., 3:].astype(np.float32) / 255
-        return (crop * (1 - alpha) + layer[..., :3] * alpha).astype(np.uint8)
-
-
-def _middle(face: Array) -> Array:
-    return face[:468].mean(axis=0) + np.array([0, 0, 0.35 * np.ptp(face[:468, 1])])
-
-
-def _ringed(points: Array) -> Array:
-    """A mesh's 468 vertices, a ring round them that turns with the head, and one far behind that doesn't."""
-    size, middle, oval = np.ptp(points[:468, 1]), _middle(points), points[list(topology.OVAL)]
-    near = middle + (oval - middle) * [1.3, 1.3, 1.0] + [0, 0, 0.15 * size]
-    far = middle + (oval - middle) * [3.0, 3.0, 1.0] + [0, 0, 3 * size]
-    return np.concatenate([points[:468], near, far])
-
-
-@cache
-def _triangles() -> Array:
-    rings = [np.array(topology.OVAL), np.arange(468, 504), np.arange(504, 540)]
-    return np.concatenate([topology.TRIANGLES, mesh_data._strips(rings)])
-
-
-@cache
-def _regions() -> Array:
-    """Soft masks over the vertices (6 x 540): right and left eye with brow, nose, mouth, chin, cheeks."""
-    eyes = [topology.RIGHT_EYE + topology.RIGHT_BROW, topology.LEFT_EYE + topology.LEFT_BROW]
-    parts = [eyes[0] + eyes[1], (1, 4, 5, 98, 327, 195), topology.LIPS_OUTER, (152, 175, 148, 377), (50, 280), (10, 151)]
-    out = np.zeros((len(parts), 540))
-    for mask, part in zip(out, parts, strict=True):
-        far = np.linalg.norm(topology.CANONICAL[:, None] - topology.CANONICAL[list(part)], axis=2).min(axis=1)
-        mask[:468] = np.exp(-((far / 1.6) ** 2))
-    return out
-
-
-def _tone(rgb: Array, points: Array) -> Array:
-    """Mean colour of the cheeks, the forehead and the nose (3 float)."""
-    x, y = np.clip(points[[50, 280, 151, 5, 205, 425], :2].T, 1, KEPT - 2).astype(int)
-    return np.mean([rgb[y + d, x + d] for d in (-1, 0, 1)], axis=(0, 1))
-
-
-class Teacher:
-    """MobileFaceNet's vectors of aligned crops, in bfloat16 (cosine to its own float32: 0.9995 and more)."""
-
-    def __init__(self, shared: Path) -> None:
-        core = openvino.Core()
-        settings = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "bf16"}
-        self._net = core.compile_model(str(shared / "weights" / "MobileFaceNet.onnx"), "CPU", settings)
-
-    def __call__(self, crop: Array) -> Array:
-        x = (image.to_float(crop) - recognise.MobileFaceNet.MEAN) / recognise.MobileFaceNet.SPREAD
-        vector = self._net([np.ascontiguousarray(x.transpose(2, 0, 1)[None])])[0][0]
-        return np.asarray(vector / np.linalg.norm(vector), np.float16)
-
-
-def write(shared: Path, folder: Path, first: int, last: int, seed: int, spoil: Spoil) -> None:
-    """Make the shards from `first` up to `last` that are not there: crops-NNN.npy and vectors-NNN.npy."""
+    The teacher runs in bfloat16: its cosine to its own float32 is 0.9995 and more.
+    """
     cv2.setNumThreads(1)
-    maker, teacher = Maker(folder, shared, spoil), Teacher(shared)
+    maker, teacher = identity_faces.Maker(folder, shared, spoil), _teacher(shared, "openvino-bf16")
     for number in range(first, last):
         if (folder / f"crops-{number:03d}.npy").exists():
             continue
         began, rng = time.monotonic(), np.random.default_rng([seed, number])
         crops = np.stack([maker.make(rng) for _ in range(SHARD)])
-        np.save(folder / f"vectors-{number:03d}.npy", np.stack([teacher(crop) for crop in crops]))
-        np.save(folder / "part.npy", crops)
-        os.replace(folder / "part.npy", folder / f"crops-{number:03d}.npy")
+        np.save(folder / f"vectors-{number:03d}.npy", teacher.vectors(list(crops)).astype(np.float16))
+        part = folder / f"part-{number:03d}-{os.getpid()}.npy"
+        np.save(part, crops)
+        os.replace(part, folder / f"crops-{number:03d}.npy")
         print(f"shard {number}: {time.monotonic() - began:.0f} s", flush=True)
 
 
 @dataclass(frozen=True)
 class Supply:
-    """Which shards a step may draw from: `first` at the start, one more every `every` steps, up to `last`."""
+    """How many shards a step may draw from: straight lines between (step, shards)."""
 
-    first: int = 6
-    every: int = 30
-    last: int = 80
+    knots: tuple[tuple[int, int], ...] = ((0, 6), (990, 39), (4000, 80))
+
+    @property
+    def last(self) -> int:
+        """Number of shards in the end."""
+        return self.knots[-1][1]
 
     def usable(self, step: int) -> int:
         """Number of shards."""
-        return min(self.first + step // self.every, self.last)
+        return int(np.interp(step, *zip(*self.knots, strict=True)) + 1e-6)
 
 
-def batches(folder: Path, supply: Supply, batch: int, seed: int, step: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def batches(
+    folder: Path, supply: Supply, batch: int, seed: int, step: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Endless batches from `step` on: crops (B x 3 x 112 x 112 in [-1, 1]), vectors (B x 128). Waits for late shards."""
     shards: list[tuple[Array, Array]] = []
     while True:
@@ -362,7 +179,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared", help="folder with data/ and weights/")
     parser.add_argument("--data", type=Path, default=ROOT / "runs" / "identity" / "data", help="where the shards go")
-    parser.add_argument("--shards", type=int, nargs=2, default=(0, Supply.last), help="from, up to")
+    parser.add_argument("--shards", type=int, nargs=2, default=(0, Supply().last), help="from, up to")
     options = parser.parse_args()
     prepare(options.shared, options.data)
-    write(options.shared, options.data, *options.shards, seed=1, spoil=Spoil())
+    write(options.shared, options.data, *options.shards, seed=1, spoil=identity_faces.Spoil())
