@@ -22,7 +22,7 @@ import parsing_samples
 import shipping
 from mien import train, weights
 from mien.faces.landmarks import TeacherLandmarker
-from mien.nets.parsing import CLASSES
+from mien.faces.segment import CLASSES
 from mien.nets.parsing import Config as NetConfig
 from mien.nets.parsing import ParsingNet
 from parsing_labels import IGNORE
@@ -109,6 +109,7 @@ def ship(folder: Path, config: Config, figures: dict[str, str]) -> Path:
         note=f"256 px crop to odds of {len(CLASSES)} classes at 128 px; step {step}",
         command="python recipes/parsing.py",
         figures=figures,
+        gate={"odds": 0.05},
     )  # fmt: skip
     return path
 

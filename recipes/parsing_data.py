@@ -101,9 +101,7 @@ def _face(rgb: Array, points: Array, teachers: Teachers, kind: int, ignore: Arra
     return Face(crop, found, mesh, kind)
 
 
-def _photos(
-    shared: Path, teacher: Landmarker, detector: cv2.FaceDetectorYN, teachers: Teachers
-) -> Iterator[Face]:
+def _photos(shared: Path, teacher: Landmarker, detector: cv2.FaceDetectorYN, teachers: Teachers) -> Iterator[Face]:
     for path in sorted((shared / "data" / "photos").glob("*/*.jpg")):
         rgb = cv2.imread(str(path))[..., ::-1].copy()
         points = meshes([rgb], teacher, detector)[0]

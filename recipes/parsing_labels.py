@@ -11,7 +11,7 @@ import numpy as np
 
 from mien.compose import masks
 from mien.faces import texture, topology
-from mien.nets.parsing import CLASSES
+from mien.faces.segment import CLASSES
 from mien.types import Array
 
 IGNORE = 255
@@ -115,7 +115,7 @@ MAY_WEAR_GLASSES = 2.55
 
 
 def glasses(rgb: Array, points: Array) -> float:
-    """How much a bridge and rims run across nose and cheeks: sums of vertical gradients, in units of their spread over the photos."""
+    """How much a bridge and rims run across nose and cheeks: vertical gradients, in units of the photos' spread."""
     left, right = (points[list(corners), :2].mean(axis=0) for corners in ((33, 133), (263, 362)))
     across = (right - left) / 44.0
     down = np.array([-across[1], across[0]])

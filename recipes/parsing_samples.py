@@ -18,7 +18,7 @@ import parsing_things as things
 from mien.faces import topology
 from mien.types import Array
 from parsing_data import MARGIN, SIDE
-from parsing_labels import EYES, HAIR, IGNORE, LIPS, MOUTH, OCCLUDER, SKIN, fill
+from parsing_labels import EYES, HAIR, IGNORE, LIPS, MOUTH, OCCLUDER, fill
 from parsing_things import Rng
 
 CROP = 256
@@ -33,7 +33,7 @@ class Spoil:
     kinds: tuple[float, float, float] = (0.6, 0.22, 0.18)
     covered: float = 0.62
     again: float = 0.25
-    glasses: float = 0.12
+    glasses: float = 0.18
     hair: float = 0.1
     hat: float = 0.04
     cloth_mask: float = 0.05
@@ -42,10 +42,10 @@ class Spoil:
     drawn_hand: float = 0.28
     cut_out: float = 0.31
     cast_shadow: float = 0.3
-    highlight: float = 0.3
+    highlight: float = 0.4
     mouth: float = 0.15
     contact_shadow: float = 0.6
-    motion: float = 0.4
+    motion: float = 0.45
     small: float = 0.7
     jpeg: float = 0.6
     grey: float = 0.06
@@ -54,7 +54,7 @@ class Spoil:
 
 @dataclass(frozen=True)
 class Sample:
-    """rgb: CROP x CROP x 3 uint8; label: HALF x HALF uint8; points: the mesh in the crop; clean: rgb without occluders."""
+    """rgb: CROP x CROP x 3 uint8; label: HALF x HALF uint8; points: the mesh in the crop."""
 
     rgb: Array
     label: Array
@@ -107,7 +107,11 @@ class Samples(IterableDataset[tuple[torch.Tensor, torch.Tensor]]):
             for _ in range(1 + int(rng.random() < spoil.again)):
                 picture = self._cover(rng, rgb, picture, label, points)
         if rng.random() < spoil.glasses:
-            picture = _paste(picture, label, things.glasses(rng, picture, points, rgb), OCCLUDER, 0.4)
+            layer = things.glasses(rng, picture, points, rgb)
+            picture = _paste(picture, label, layer, OCCLUDER, 0.4)
+            label[cv2.dilate(layer[..., 3], np.ones((2, 2), np.uint8)) > 160] = (
+                OCCLUDER  # thin, but two pixels at least
+            )
         if rng.random() < spoil.narrow:
             picture = _narrowed(rng, picture, label, points)
         matrix = _crop(rng, points)
@@ -115,7 +119,7 @@ class Samples(IterableDataset[tuple[torch.Tensor, torch.Tensor]]):
             picture, matrix, (CROP, CROP), flags=cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_REPLICATE if rng.random() < 0.7 else cv2.BORDER_CONSTANT,
         )  # fmt: skip
-        half = (matrix @ np.diag([1.0, 1.0, 1.0])) / 2
+        half = matrix / 2
         half[:, 2] -= 0.25  # the first label lies in the middle of the first 2 x 2 pixels
         label = cv2.warpAffine(label, half, (HALF, HALF), flags=cv2.INTER_NEAREST, borderValue=IGNORE)
         moved = np.hstack([points[:, :2] @ matrix[:, :2].T + matrix[:, 2], points[:, 2:]]).astype(np.float32)
@@ -153,7 +157,8 @@ class Samples(IterableDataset[tuple[torch.Tensor, torch.Tensor]]):
         if rng.random() < spoil.contact_shadow:
             picture = _times(picture, _contact(rng, layer[..., 3], things.width_of(points)))
         if kind > 3 and rng.random() < 0.5:
-            layer[..., 3] = cv2.blur(layer[..., 3], (3, 3))
+            size = 2 * int(rng.choice((1, 1, 2, 4))) + 1
+            layer[..., 3] = cv2.blur(layer[..., 3], (size, size))
         return _paste(picture, label, layer, HAIR if kind == 0 else OCCLUDER, 0.5)
 
 
@@ -211,13 +216,16 @@ def _shadow(rng: Rng, points: Array) -> Array:
 
 
 def _shine(rng: Rng, points: Array, side: int) -> Array:
-    """Light that a skin throws back: S x S x 3 uint8 to be added."""
-    forehead = rng.random() < 0.4
-    at = points[151 if forehead else rng.integers(468), :2] / 4
-    reach = things.width_of(points) / 4 * rng.uniform(0.05, 0.3) * np.array([rng.uniform(1, 2) if forehead else 1, 1])
+    """Light that a skin throws back, on the forehead and the temples more often than not: S x S x 3 uint8 to be added."""
+    forehead = rng.random() < 0.5
+    at = points[int(rng.choice((151, 103, 332, 54, 284))) if forehead else rng.integers(468), :2] / 4
+    reach = things.width_of(points) / 4 * rng.uniform(0.05, 0.3) * np.exp(rng.normal(0, 0.5, 2) * [1, -1])
+    angle = rng.uniform(0, np.pi)
     y, x = np.mgrid[: side // 4, : side // 4].astype(np.float32)
-    far = ((x - at[0]) / reach[0]) ** 2 + ((y - at[1]) / reach[1]) ** 2
-    light = rng.uniform(20, 120) * np.exp(-(far ** rng.uniform(0.8, 2.0)))
+    x, y = x - at[0], y - at[1]
+    along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+    far = (along / reach[0]) ** 2 + (across / reach[1]) ** 2
+    light = rng.uniform(20, 190) * np.exp(-(far ** rng.uniform(0.8, 2.0)))
     return cv2.merge([cv2.resize(light.astype(np.uint8), (side, side))] * 3)
 
 

@@ -31,9 +31,9 @@ def skin_of(rgb: Array, points: Array) -> tuple[Array, Array]:
 
 
 def _place(rng: Rng, points: Array) -> Array:
-    """A point on the face or a little beside it, often near the mouth."""
-    if rng.random() < 0.35:
-        return np.asarray(points[13, :2] + rng.normal(0, 0.15, 2) * width_of(points))
+    """A point on the face or a little beside it, often near mouth and chin."""
+    if rng.random() < 0.45:
+        return np.asarray(points[(13, 152)[rng.integers(2)], :2] + rng.normal(0, 0.15, 2) * width_of(points))
     low, high = points[:468, :2].min(axis=0), points[:468, :2].max(axis=0)
     return np.asarray(low + (high - low) * rng.uniform(-0.05, 1.05, 2))
 
@@ -82,7 +82,9 @@ def drawn_hand(rng: Rng, rgb: Array, points: Array) -> Array:
     light, nails = rng.uniform(0, 2 * np.pi), rng.random() < 0.4
     if rng.random() < 0.7:
         sleeve = skin if rng.random() < 0.6 else rng.uniform(10, 240, 3)
-        _capsule(layer, palm - along * thick * 3, palm - along * width * 2, thick * rng.uniform(1.8, 2.4), sleeve, light)
+        _capsule(
+            layer, palm - along * thick * 3, palm - along * width * 2, thick * rng.uniform(1.8, 2.4), sleeve, light
+        )
     if rng.random() < 0.85:
         _capsule(layer, palm, palm - along * thick * 2.5, thick * rng.uniform(2.6, 3.4), skin, light)
     count, bent = int(rng.integers(1, 5)), rng.uniform(-0.5, 0.5)
@@ -212,7 +214,7 @@ def cloth_mask(rng: Rng, rgb: Array, points: Array, other: Array) -> Array:
     lower = [i for i in topology.OVAL if points[i, 1] > points[132 if scarf else 234, 1]]
     below = points[sorted(lower, key=lambda i: -points[i, 0]), :2]
     if scarf:
-        below = below + [0, 0.5 * width_of(points)]
+        below = below + np.array([0, 0.5 * width_of(points)])
     ring = np.concatenate([points[upper, :2], below])
     cv2.fillPoly(alpha, [_whole(ring + rng.normal(0, 0.01 * width_of(points), ring.shape))], 255, 16, 4)
     return np.dstack([_surface(rng, rgb, points, other), alpha])
@@ -236,12 +238,12 @@ def glasses(rng: Rng, rgb: Array, points: Array, other: Array) -> Array:
     side, width = rgb.shape[0], width_of(points)
     alpha, lens = np.zeros((side, side), np.uint8), np.zeros((side, side), np.uint8)
     thick = max(round(width * float(rng.choice((0.008, 0.014, 0.025, 0.045)) * rng.uniform(0.8, 1.3))), 1)
-    wide, tall, power = rng.uniform(0.72, 0.98), rng.uniform(0.5, 0.85), rng.choice((2.0, 2.6, 4.0, 7.0))
+    wide, tall, power = rng.uniform(0.8, 1.15), rng.uniform(0.55, 1.05), rng.choice((2.0, 2.6, 4.0, 7.0))
     droop, rimless = rng.uniform(-0.15, 0.3), rng.random() < 0.15
     turn = np.linspace(0, 2 * np.pi, 28, endpoint=False)
     c, s = np.cos(turn), np.sin(turn)
     shape = np.stack([np.sign(c) * np.abs(c) ** (2 / power) * wide, np.sign(s) * np.abs(s) ** (2 / power) * tall], 1)
-    shape[:, 1] += rng.uniform(0, 0.2) + droop * (shape[:, 1] > 0) * (1 - np.abs(shape[:, 0]))
+    shape[:, 1] += rng.uniform(0, 0.25) + droop * (shape[:, 1] > 0) * (1 - np.abs(shape[:, 0]))
     up = points[10, :2] - points[152, :2]
     down = -up / max(float(np.hypot(*up)), 1e-3)
     inner = []
@@ -259,8 +261,12 @@ def glasses(rng: Rng, rgb: Array, points: Array, other: Array) -> Array:
     layer = np.empty((side, side, 4), np.float32)
     layer[..., :3] = colour
     layer[..., 3] = alpha
-    if rng.random() < 0.12:  # sunglasses
+    tinted = rng.random()
+    if tinted < 0.12:  # sunglasses
         layer[..., 3] = np.maximum(alpha, lens * rng.uniform(0.75, 1.0))
+    elif tinted < 0.4:  # lenses that shine or shade a little
+        layer[(alpha == 0) & (lens > 0), :3] = rng.choice((20, 240))
+        layer[..., 3] = np.maximum(alpha, lens * rng.uniform(0.05, 0.25))
     layer[..., :3] *= cv2.resize(rng.uniform(0.7, 1.5, (5, 5)).astype(np.float32), (side, side))[..., None]
     return np.clip(layer, 0, 255).astype(np.uint8)
 

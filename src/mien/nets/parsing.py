@@ -1,4 +1,4 @@
-"""The parsing network: which part of a face every pixel of a crop shows, and what is in front of it.
+"""The parsing network: which part of a face each pixel of a crop shows, and what is in front of it (`faces.segment`).
 
 A U-Net (Ronneberger et al. 2015) of dense 3 x 3 convolutions whose first layer halves the picture; its answer has half
 the crop's side. Skips are added, not concatenated: half the work.
@@ -12,14 +12,12 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-CLASSES = ("background", "skin", "brows", "eyes", "lips", "mouth", "nose", "hair", "other", "occluder")
-"""What a pixel shows. mouth: the inside of it; other: neck, ears, clothes; occluder: anything in front of a face."""
-
 
 @dataclass(frozen=True)
 class Config:
-    """Side of the crop in pixels; width of the features at a half, a quarter, ... of it; residual blocks there."""
+    """Classes; side of the crop in pixels; width of the features at a half, a quarter, ... of it; blocks there."""
 
+    classes: int = 10
     side: int = 256
     widths: tuple[int, ...] = (16, 32, 64, 96, 128)
     blocks: tuple[int, ...] = (0, 1, 1, 1, 1)
@@ -52,14 +50,14 @@ class ParsingNet(nn.Module):
         )
         self.narrow = nn.ModuleList(nn.Conv2d(after, before, 1) for before, after in pairwise(widths))
         self.up = nn.ModuleList(_conv(width, width) for width in widths[:-1])
-        self.head = nn.Conv2d(widths[0], len(CLASSES), 1)
+        self.head = nn.Conv2d(widths[0], config.classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         features = [self.stem(x)]
         for down in self.down:
             features.append(down(features[-1]))
         y = features.pop()
-        for up, narrow in zip(reversed(self.up), reversed(self.narrow), strict=True):  # type: ignore[call-overload]
+        for up, narrow in zip(reversed(self.up), reversed(self.narrow), strict=True):
             y = up(features.pop() + F.interpolate(narrow(y), scale_factor=2.0))
         return self.head(y)
 
