@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 import yaml
@@ -131,6 +132,14 @@ def test_inspect_shows_the_manifest_of_a_swapped_file(swapped: Path) -> None:
     assert "made by mien: swap; consent: source: nobody's face" in said
     assert "system: warp" in said
     assert "/0: sha256" in said
+
+
+def test_inspect_tells_what_a_face_does(photo: Path, tmp_path: Path) -> None:
+    (line,) = [line for line in mien("inspect", photo).splitlines() if line.startswith("face")]
+    assert line.startswith("face 1: ")
+    assert "mouthSmile" in line, "the astronaut smiles"
+    picture.save(tmp_path / "grey.png", picture.Picture(np.full((64, 64, 3), 128, np.uint8)), Manifest("test input"))
+    assert "no face found" in mien("inspect", tmp_path / "grey.png")
 
 
 def test_inspect_a_file_that_mien_did_not_make(tmp_path: Path, moving: Path) -> None:

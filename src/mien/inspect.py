@@ -1,4 +1,4 @@
-"""What a file is and, if mien made it, from what."""
+"""What a file is, what the faces of a picture do and, if mien made it, from what."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mien import picture, provenance, video
+from mien.analysis import Settings
 from mien.errors import InputError
+from mien.faces import expression
 from mien.faces.record import Record
-from mien.types import Manifest
+from mien.types import Face, Manifest
 
 
 def lines(path: Path) -> Iterator[str]:
@@ -43,6 +45,23 @@ def _video(path: Path) -> Iterator[str]:
 def _picture(path: Path) -> Iterator[str]:
     found = picture.load(path)
     yield f"picture {found.width} x {found.height}, {found.depth} bit, {found.format}"
+    faces = Settings().finder().find(found)
+    for number, face in enumerate(faces, 1):
+        yield f"face {number}: {_face(face)}"
+    if not faces:
+        yield "no face found"
+
+
+def _face(face: Face) -> str:
+    """Size, pose in degrees, where the eyes look in the picture, how far they are open, the strongest blendshapes."""
+    read = expression.read(face.points)
+    (yaw, pitch), (left, right, mouth) = read.gaze[2], read.openness
+    shapes = ", ".join(f"{name} {value:.2f}" for name, value in read.strongest(3))
+    return (
+        f"{face.box[2] - face.box[0]:.0f} px wide, yaw {face.pose.yaw:.0f}, pitch {face.pose.pitch:.0f}, "
+        f"roll {face.pose.roll:.0f}; looks yaw {yaw:.0f}, pitch {pitch:.0f}; eyes {left:.2f} {right:.2f}, mouth {mouth:.2f} "
+        f"open; {shapes}"
+    )
 
 
 def _manifest(manifest: Manifest) -> Iterator[str]:
