@@ -84,19 +84,26 @@ def prepare(shared: Path, folder: Path) -> None:
     """Write faces.npy (N x 192 x 192 x 3), points.npy (N x 478 x 3) and odds.npy (N): all that may be learnt from."""
     if (folder / "faces.npy").exists():
         return
-    kept, points, odds = [], [], []
+    crops, points, odds = [], [], []
     for rgb, mesh, share in _faces(shared):
-        to_kept = align.matrix(mesh, CropSpec("arcface_112", round(SIDE * ZOOM)))
-        to_kept[:, 2] += (identity_faces.KEPT - round(SIDE * ZOOM)) / 2
-        kept.append(image.warp(rgb, to_kept, (identity_faces.KEPT, identity_faces.KEPT)))
-        points.append(geometry.apply(to_kept, mesh))
+        crop, on_crop = kept(rgb, mesh)
+        crops.append(crop)
+        points.append(on_crop)
         odds.append(share)
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / "odds.npy", np.array(odds) / np.sum(odds))
     np.save(folder / "points.npy", np.array(points, np.float32))
-    np.save(folder / "part.npy", np.array(kept, np.uint8))
+    np.save(folder / "part.npy", np.array(crops, np.uint8))
     os.replace(folder / "part.npy", folder / "faces.npy")
-    print(f"{len(kept)} faces", flush=True)
+    print(f"{len(crops)} faces", flush=True)
+
+
+def kept(rgb: Array, mesh: Array) -> tuple[Array, Array]:
+    """A face cut out as it is kept, KEPT px with some of what is round it, and its mesh there."""
+    side, core = identity_faces.KEPT, round(SIDE * ZOOM)
+    matrix = align.matrix(mesh, CropSpec("arcface_112", core))
+    matrix[:, 2] += (side - core) / 2
+    return image.warp(rgb, matrix, (side, side)), geometry.apply(matrix, mesh)
 
 
 def _faces(shared: Path) -> Iterator[tuple[Array, Array, float]]:

@@ -1,96 +1,120 @@
-"""Whether faces look alike, on real people."""
+"""Whether faces are one person's, on real people."""
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from mien import weights
+import portraits
 from mien.errors import SettingsError, WeightsError
-from mien.faces import topology
+from mien.faces import find, recognise, topology
+from mien.faces.landmarks import MeshLandmarker
 from mien.faces.mtcnn import Mtcnn
-from mien.faces.recognise import Embedder, FakeEmbedder, MobileFaceNet, TextureEmbedder, default_embedder
+from mien.faces.recognise import Dlib, Embedder, FakeEmbedder, IdentityEmbedder, MobileFaceNet, default_embedder
 from mien.types import Array
 
-SHARED = Path(__file__).parents[1].parent / "shared"
-LONDON = SHARED / "data" / "london"
 PEOPLE = ("001", "007", "018", "032", "061", "086")
 
 
 @pytest.fixture(scope="module")
-def people() -> dict[str, tuple[Array, Array]]:
+def astronaut() -> tuple[Array, Array]:
+    """A photo and the mesh of its face."""
+    rgb = portraits.astronaut()
+    return rgb, find(rgb, Mtcnn(60), MeshLandmarker(threads=1))[0].points
+
+
+@pytest.fixture(scope="module", params=["mien", "mobilefacenet", "dlib"])
+def embedder(request: pytest.FixtureRequest, shared: Path) -> Embedder:
+    if request.param == "dlib" and not (find_spec("dlib") and find_spec("face_recognition_models")):
+        pytest.skip("mien[dlib] is not installed")
+    return default_embedder(request.param, mirror=shared / "weights")
+
+
+@pytest.fixture(scope="module")
+def people(shared: Path) -> dict[str, tuple[Array, Array]]:
     """Photos of six people, neutral and smiling, with the five points of MTCNN."""
-    if not LONDON.is_dir():
-        pytest.skip("no shared/data beside the checkout")
     detector, photos = Mtcnn(80), {}
     for person in PEOPLE:
         for look in ("neutral", "smiling"):
             name = f"{person}_{look}"
-            rgb = cv2.cvtColor(cv2.imread(str(LONDON / f"{name}.jpg")), cv2.COLOR_BGR2RGB)
+            rgb = cv2.cvtColor(cv2.imread(str(shared / "data" / "london" / f"{name}.jpg")), cv2.COLOR_BGR2RGB)
             photos[name] = (rgb, detector.detect(rgb)[0].points)
     return photos
 
 
-def cosines(embedder: Embedder, people: dict[str, tuple[Array, Array]]) -> Array:
-    """Neutral against smiling, person by person."""
+def test_every_embedder_parts_same_from_different(embedder: Embedder, people: dict[str, tuple[Array, Array]]) -> None:
     neutral, smiling = (
-        np.array([embedder.embed(*people[f"{p}_{look}"]) for p in PEOPLE]) for look in ("neutral", "smiling")
+        np.concatenate([embedder.embed(people[f"{p}_{look}"][0], people[f"{p}_{look}"][1][None]) for p in PEOPLE])
+        for look in ("neutral", "smiling")
     )
+    assert neutral.dtype == np.float32
     assert np.allclose(np.linalg.norm(neutral, axis=1), 1, atol=1e-5)
-    return np.asarray(neutral @ smiling.T)
-
-
-@pytest.mark.shared
-def test_texture_knows_each_person_by_another_photo(people: dict[str, tuple[Array, Array]]) -> None:
-    table = cosines(TextureEmbedder(), people)
-    assert (table.argmax(axis=1) == np.arange(len(PEOPLE))).all()
-
-
-@pytest.mark.shared
-def test_texture_does_not_mind_exposure_and_size(people: dict[str, tuple[Array, Array]]) -> None:
-    rgb, points = people["001_neutral"]
-    embedder = TextureEmbedder()
-    plain = embedder.embed(rgb, points)
-    dim = embedder.embed((rgb * 0.8).astype(np.uint8), points)
-    small = embedder.embed(cv2.resize(rgb, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA), points / 4)
-    assert plain @ dim > 0.97
-    assert plain @ small > 0.93
-
-
-@pytest.mark.shared
-def test_mobilefacenet_parts_same_from_different(people: dict[str, tuple[Array, Array]]) -> None:
-    mirror = SHARED / "weights"
-    if not weights.available("mobilefacenet", mirror=mirror):
-        pytest.skip("the MobileFaceNet file is not there")
-    embedder = default_embedder(mirror=mirror)
-    assert isinstance(embedder, MobileFaceNet)
-    table = cosines(embedder, people)
-    same = np.eye(len(PEOPLE), dtype=bool)
+    table, same = neutral @ smiling.T, np.eye(len(PEOPLE), dtype=bool)
     assert table[same].min() > embedder.same > table[~same].max()
 
 
-def test_a_mesh_gives_what_its_five_points_give() -> None:
-    rgb = np.random.default_rng(1).integers(0, 255, (120, 120, 3), np.uint8)
-    five = np.array([[40, 50], [75, 52], [58, 70], [43, 90], [72, 91]], np.float32)
-    mesh = np.zeros((topology.POINTS, 3), np.float32)
-    mesh[list(topology.FIVE), :2] = five
-    embedder = TextureEmbedder()
-    assert np.allclose(embedder.embed(rgb, mesh), embedder.embed(rgb, five), atol=1e-6)
+def test_faces_of_one_picture_go_together(embedder: Embedder, astronaut: tuple[Array, Array]) -> None:
+    rgb, mesh = astronaut
+    several = np.stack([mesh, mesh + 2, mesh - 2])
+    together = embedder.embed(rgb, several)
+    assert len(together) == 3
+    np.testing.assert_allclose(together, np.concatenate([embedder.embed(rgb, m[None]) for m in several]), atol=2e-2)
+    assert embedder.embed(rgb, several[:0]).shape == (0, together.shape[1])
+
+
+def test_a_person_is_known_in_other_conditions(astronaut: tuple[Array, Array]) -> None:
+    rgb, mesh = astronaut
+    ours = IdentityEmbedder()
+    (plain,) = ours.embed(rgb, mesh[None])
+    small = cv2.resize(rgb, None, fx=0.4, fy=0.4, interpolation=cv2.INTER_AREA)
+    copies = {
+        "dark": ours.embed((rgb * 0.5).astype(np.uint8), mesh[None])[0],
+        "grey": ours.embed(np.repeat(rgb.mean(axis=2, keepdims=True).astype(np.uint8), 3, axis=2), mesh[None])[0],
+        "blurred": ours.embed(cv2.GaussianBlur(rgb, (0, 0), 2), mesh[None])[0],
+        "small": ours.embed(small, (mesh[None] + 0.5) * 0.4 - 0.5)[0],
+    }
+    assert {name for name, vector in copies.items() if plain @ vector < ours.same} == set()
+    shown = portraits.composite(1)
+    other = cv2.cvtColor(cv2.imread(str(shown)), cv2.COLOR_BGR2RGB)
+    stranger = find(other, Mtcnn(60), MeshLandmarker(threads=1))[0].points
+    assert plain @ ours.embed(other, stranger[None])[0] < ours.same
+
+
+def test_a_mesh_gives_what_its_five_points_give(astronaut: tuple[Array, Array]) -> None:
+    rgb, mesh = astronaut
+    five = topology.five(mesh)[:, :2]
+    assert np.array_equal(recognise.aligned(rgb, mesh[None])[0], recognise.aligned(rgb, five[None])[0])
+
+
+@pytest.mark.skipif(not (find_spec("dlib") and find_spec("face_recognition_models")), reason="needs mien[dlib]")
+def test_dlib_takes_five_points_nearly_for_the_mesh(astronaut: tuple[Array, Array]) -> None:
+    rgb, mesh = astronaut
+    judge = Dlib()
+    (of_mesh,), (of_five,) = judge.embed(rgb, mesh[None]), judge.embed(rgb, topology.five(mesh)[None, :, :2])
+    assert of_mesh @ of_five > 0.9
+
+
+def test_dlib_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recognise, "find_spec", lambda name: None)
+    with pytest.raises(WeightsError, match=r"mien\[dlib\]"):
+        default_embedder("dlib")
 
 
 def test_fake_tells_flat_colours_apart() -> None:
-    embedder, points = FakeEmbedder(), np.full((5, 2), 4.0)
+    embedder, points = FakeEmbedder(), np.full((1, 5, 2), 4.0)
     red, blue = (np.full((8, 8, 3), colour, np.uint8) for colour in ((200, 20, 20), (20, 20, 200)))
-    assert embedder.embed(red, points) @ embedder.embed(red, points) > embedder.same
-    assert embedder.embed(red, points) @ embedder.embed(blue, points) < embedder.same
+    (a,), (b,) = embedder.embed(red, points), embedder.embed(blue, points)
+    assert a @ a > embedder.same > a @ b
 
 
 def test_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(default_embedder(), IdentityEmbedder)
+    assert isinstance(default_embedder("mien"), IdentityEmbedder)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert isinstance(default_embedder(), TextureEmbedder)
     with pytest.raises(SettingsError, match="choose from"):
         default_embedder("arcface")
     with pytest.raises(WeightsError, match="mobilefacenet"):

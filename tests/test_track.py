@@ -15,7 +15,7 @@ from mien.faces import align, find, people, track
 from mien.faces.detect import FakeDetector
 from mien.faces.landmarks import FakeLandmarker, Landmarker, Roi, TeacherLandmarker
 from mien.faces.mtcnn import Mtcnn
-from mien.faces.recognise import FakeEmbedder, TextureEmbedder
+from mien.faces.recognise import FakeEmbedder, IdentityEmbedder
 from mien.types import Array, Detection, Face
 
 SHARED = Path(__file__).parents[1].parent / "shared"
@@ -37,10 +37,10 @@ def clip(name: str, first: int = 0, last: int | None = None) -> list[Array]:
 
 
 def follow(frames: Sequence[Array], landmarker: Landmarker) -> tuple[Rows, list[track.Tracklet], list[people.Track]]:
-    tracker = track.Tracker(Mtcnn(30), landmarker, TextureEmbedder())
+    tracker = track.Tracker(Mtcnn(30), landmarker, IdentityEmbedder())
     rows = [tracker.step(i, frame) for i, frame in enumerate(frames)]
     tracklets = tracker.close()
-    return rows, tracklets, people.finish(tracklets, TextureEmbedder.same)
+    return rows, tracklets, people.finish(tracklets, IdentityEmbedder.same)
 
 
 @pytest.mark.shared

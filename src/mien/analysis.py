@@ -59,10 +59,10 @@ class Settings:
     def networks(self) -> set[str]:
         """Names of the weights that are used here and now; MTCNN's come with their own wheel, by version."""
         mirror = weights.mirror_from_environment()
-        here = [n for n in ("yunet_dynamic", "yunet", "mobilefacenet") if weights.available(n, mirror=mirror)]
-        detector = [n for n in here if n.startswith("yunet")][:1] if self.detector != "mtcnn" else []
+        here = [n for n in ("yunet_dynamic", "yunet") if weights.available(n, mirror=mirror)]
+        detector = here[:1] if self.detector != "mtcnn" else []
         mesh = "face_landmarker" if self.landmarks == "teacher" else "mesh"
-        return {mesh, *detector, *(n for n in here if n == "mobilefacenet")}
+        return {mesh, "identity", *detector}
 
 
 def engines(networks: Iterable[str]) -> dict[str, str]:
@@ -102,7 +102,7 @@ def run(
     tell = tell or (lambda stage, done, total: None)
     info = video.probe(clip)
     finder = settings.finder()
-    embedder = recognise.default_embedder(mirror=weights.mirror_from_environment())
+    embedder = recognise.default_embedder(mirror=weights.mirror_from_environment(), threads=THREADS)
     tracker = track.Tracker(finder.detector, finder.landmarker, embedder, track.Settings(every=settings.every))
     past: deque[_Past] = deque(maxlen=settings.every)
     cuts: list[int] = []

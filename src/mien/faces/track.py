@@ -236,7 +236,7 @@ class Tracker:
                 for one, other in ((a, b), (b, a)):
                     if not one.missing:
                         if one.embedding is None:
-                            one.embedding = self.embedder.embed(rgb, one.points)
+                            (one.embedding,) = self.embedder.embed(rgb, one.points[None])
                         kept += one.likeness(one.embedding)
                         crossed += other.likeness(one.embedding)
                         least += 0.7 * self.embedder.same
@@ -298,6 +298,7 @@ class Tracker:
             else:
                 left_seen.append(one)
         waiting = list(left_tracks.values())
+        self._describe(rgb, left_seen)
         for i, j in self._match(rgb, waiting, left_seen):
             self._see(rgb, left_tracks.pop(waiting[i].number), left_seen[j])
             left_seen[j].owners.add(waiting[i].number)
@@ -347,9 +348,15 @@ class Tracker:
         return float(np.hypot(*gap)) / max(size_of(track.points), size_of(seen.points))
 
     def _embedding(self, rgb: Array, seen: _Seen) -> Array:
-        if seen.embedding is None:
-            seen.embedding = self.embedder.embed(rgb, seen.points)
+        self._describe(rgb, [seen])
+        assert seen.embedding is not None
         return seen.embedding
+
+    def _describe(self, rgb: Array, seen: Sequence[_Seen]) -> None:
+        """Embed those that aren't yet, all at once."""
+        if new := [one for one in seen if one.embedding is None]:
+            for one, vector in zip(new, self.embedder.embed(rgb, np.stack([n.points for n in new])), strict=True):
+                one.embedding = vector
 
     def _see(self, rgb: Array, track: _Live, seen: _Seen) -> None:
         track.see(seen.points)
