@@ -24,7 +24,7 @@ from mien.nets.expression import Config as NetConfig
 from mien.nets.expression import ExpressionNet
 
 ROOT = Path(__file__).parents[1]
-Batch = tuple[Tensor, Tensor, Tensor]
+Batch = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Config:
     """Below this error the loss is quadratic, above linear (Huber): few coefficients are large at a time."""
     plan: train.Plan = field(
         default_factory=lambda: train.Plan(
-            schedule=((0, 0.0), (300, 1.0), (12000, 0.5), (24000, 0.0)), lr=2e-3, weight_decay=0.02, ema=0.998, clip=5.0,
-            seed=1, threads=1, log_every=500, save_every=2000,
+            schedule=((0, 0.0), (300, 1.0), (6000, 0.5), (12000, 0.0)), lr=2e-3, weight_decay=0.02, ema=0.998, clip=5.0,
+            seed=1, threads=1, log_every=500, save_every=1000,
         )
     )  # fmt: skip
 
@@ -51,15 +51,15 @@ def main(config: Config, shared: Path, folder: Path) -> ExpressionNet:
         expression_data.prepare(shared, data, config.seed)
     torch.manual_seed(config.seed)
     net = ExpressionNet(config.net)
-    mesh, pose, _ = next(expression_data.batches(data, expression_data.Mix(8000), config.seed + 1, 0))
-    net.set_scale(mesh.numpy(), pose.numpy())
+    points, _ = next(expression_data.batches(data, expression_data.Mix(8000), config.seed + 1, 0))
+    net.set_scale(points.numpy())
 
     def batches(step: int) -> Iterator[Batch]:
         return expression_data.batches(data, config.mix, config.seed, step)
 
     def losses(net: ExpressionNet, batch: Batch) -> dict[str, Tensor]:
-        mesh, pose, shapes = batch
-        found = net(mesh, pose)
+        points, shapes = batch
+        found = net(points)
         return {"total": F.smooth_l1_loss(found, shapes, beta=config.beta), "error": (found - shapes).abs().mean()}
 
     average = train.fit(net, batches, losses, config.plan, folder, config)
@@ -73,18 +73,18 @@ def check(net: ExpressionNet, data: Path) -> dict[str, float]:
     pairs, made = np.load(data / "pairs.npz"), np.load(data / "made_held.npz")
     held = pairs["held"]
     sets = {
-        "known": (pairs["mesh"][held], pairs["pose"][held], pairs["shapes"][held]),
-        "seen": (pairs["seen"][held], pairs["seen_pose"][held], pairs["shapes"][held]),
-        "made": (made["mesh"], made["pose"], made["shapes"]),
+        "known": (pairs["points"][held], pairs["shapes"][held]),
+        "seen": (pairs["seen"][held], pairs["shapes"][held]),
+        "made": (made["points"], made["shapes"]),
     }
-    error = lambda mesh, pose, shapes: float(np.abs(net(*map(torch.as_tensor, (mesh, pose))).numpy() - shapes).mean())  # noqa: E731
-    return {name: round(error(*arrays), 4) for name, arrays in sets.items()}
+    found = {name: net(torch.as_tensor(points)).numpy() for name, (points, _) in sets.items()}
+    return {name: round(float(np.abs(found[name] - shapes).mean()), 4) for name, (_, shapes) in sets.items()}
 
 
 def ship(net: ExpressionNet, step: int, figures: dict[str, str]) -> Path:
     """Export into the package, with the card."""
     path = weights.ASSETS / "expression.onnx"
-    example = {"mesh": torch.zeros(2, 146, 3), "pose": torch.zeros(2, 2)}
+    example = {"points": torch.randn(2, 146, 2)}
     shipping.export(net, example, ["shapes"], path)
     return shipping.ship(
         "expression", path, licence="Apache-2.0", source="recipes/expression.py", command="python recipes/expression.py",
@@ -92,7 +92,7 @@ def ship(net: ExpressionNet, step: int, figures: dict[str, str]) -> Path:
         "(CC0), marked by MediaPipe's FaceLandmarker and labelled by its blendshape network (Apache-2.0); expressions of "
         "ICT-FaceKit (MIT)",
         paper="Grishchenko et al., Blendshapes GHUM: Real-time Monocular Facial Blendshape Prediction, 2023 (the teacher)",
-        note=f"52 blendshapes from 146 points of the mesh in the head's frame, and its yaw and pitch; step {step}",
+        note=f"52 blendshapes from 146 points of the mesh without roll; step {step}",
         figures=figures,
     )  # fmt: skip
 

@@ -22,9 +22,9 @@ import torch
 from torch import Tensor
 
 import mesh_data
-from mien import geometry, image
+from mien import geometry, image, raster
 from mien.faces import topology
-from mien.faces.expression import NAMES, READ, Heads, described, frontal
+from mien.faces.expression import NAMES, READ, Heads, frontal, level
 from mien.faces.landmarks import Landmarker, MeshLandmarker, Roi, TeacherLandmarker, roi_from_detection, roi_from_points
 from mien.types import Array, Detection, Pose
 
@@ -65,11 +65,14 @@ def prepare(shared: Path, folder: Path, seed: int) -> None:
     if not (folder / "pairs.npz").exists():
         known, found, held = pairs(shared, np.random.default_rng(seed))
         heads = frontal(known)
-        (mesh, pose), (seen, seen_pose) = described(heads), described(frontal(found))
         np.savez(
-            folder / "pairs.npz", known=known.astype(np.float32), found=found.astype(np.float32), held=held,
-            mesh=mesh, pose=pose, seen=seen, seen_pose=seen_pose, shapes=_upright(ask, heads),
-        )  # fmt: skip
+            folder / "pairs.npz",
+            known=known.astype(np.float32),
+            points=level(heads),
+            seen=level(frontal(found)),
+            shapes=_upright(ask, heads),
+            held=held,
+        )
     rng = np.random.default_rng(seed + 1)
     with np.load(folder / "pairs.npz") as file:
         known, held = file["known"].astype(np.float64), file["held"]
@@ -77,8 +80,7 @@ def prepare(shared: Path, folder: Path, seed: int) -> None:
     for name, base, count in (("made_held", known[held], 4000), ("made", known[~held], MADE)):
         heads = frontal(base)
         meshes = np.stack([invent(heads, modes, rng) for _ in range(count)])
-        mesh, pose = described(frontal(meshes))
-        np.savez(folder / f"{name}.npz", mesh=mesh, pose=pose, shapes=ask(meshes))
+        np.savez(folder / f"{name}.npz", points=level(frontal(meshes)), shapes=ask(meshes))
     print(f"{len(known)} pairs, {int(held.sum())} of them held out; {MADE} made", flush=True)
 
 
@@ -178,7 +180,8 @@ def invent(heads: Heads, modes: dict[str, Array], rng: np.random.Generator) -> A
     if rng.random() < 0.85:
         mesh[:468] += expression(modes, rng)
     if rng.random() < 0.3:
-        mesh[:468] += closing(mesh, modes, rng)
+        right, left = np.repeat(rng.uniform(-0.3, 1), 2) if rng.random() < 0.75 else rng.uniform(-0.3, 1, 2)
+        mesh[:468] += closing(mesh, modes, right, left)
     if rng.random() < 0.6:
         look(mesh, modes, rng)
     if rng.random() < 0.5:
@@ -206,15 +209,27 @@ def expression(modes: dict[str, Array], rng: np.random.Generator) -> Array:
     return shift
 
 
-def closing(mesh: Array, modes: dict[str, Array], rng: np.random.Generator) -> Array:
-    """Lids that close, mostly both, by a share of their own gap."""
+def closing(mesh: Array, modes: dict[str, Array], right: float, left: float) -> Array:
+    """Lids that close by these shares of their own gap, as shifts (468 x 3); `mesh` is in the head's frame."""
     shift = np.zeros((468, 3))
-    shares = np.repeat(rng.uniform(-0.3, 1), 2) if rng.random() < 0.75 else rng.uniform(-0.3, 1, 2)
-    for side, upper, lower, share in (("R", 159, 145, shares[0]), ("L", 386, 374, shares[1])):
+    for side, upper, lower, share in (("R", 159, 145, right), ("L", 386, 374, left)):
         mode = modes[f"eyeBlink_{side}"]
         closes = max(float(mode[upper, 1] - mode[lower, 1]), 0.3)
         shift += mode * share * np.linalg.norm(mesh[upper] - mesh[lower]) / closes
     return shift
+
+
+def close(rgb: Array, mesh: Array, modes: dict[str, Array], share: float) -> tuple[Array, Array]:
+    """The face with its lids closed by a share of their gap, and its mesh."""
+    heads = frontal(mesh[None])
+    shift = closing(heads.meshes[0], modes, share, share)
+    moved = mesh.astype(np.float64)
+    moved[:468] += heads.scales[0] * shift @ heads.rotations[0].T
+    height, width = rgb.shape[:2]
+    drawn, inside = raster.draw(moved[:468], topology.TRIANGLES, mesh[:468, :2].astype(np.float64), width, height)
+    grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1)
+    where = np.where(inside[..., None], drawn, grid).astype(np.float32)
+    return cv2.remap(rgb, where[..., 0], where[..., 1], cv2.INTER_LINEAR), moved
 
 
 def look(mesh: Array, modes: dict[str, Array], rng: np.random.Generator) -> None:
@@ -237,23 +252,23 @@ class Mix:
     error: float = 1.2
 
 
-def batches(folder: Path, mix: Mix, seed: int, step: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Endless batches (mesh B x 146 x 3, pose B x 2, coefficients B x 52) from `step` on; batch k is made from (seed, k)."""
-    real, made = np.load(folder / "pairs.npz"), dict(np.load(folder / "made.npz"))
-    real = {name: real[name][~real["held"]] for name in real.files}
-    errors = real["seen"] - real["mesh"], real["seen_pose"] - real["pose"]
+def batches(folder: Path, mix: Mix, seed: int, step: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Endless batches (points B x 146 x 2, coefficients B x 52) from `step` on; batch k is made from (seed, k) alone."""
+    real, made = dict(np.load(folder / "pairs.npz")), dict(np.load(folder / "made.npz"))
+    train = ~real["held"]
+    known, shapes = real["points"][train], real["shapes"][train]
+    errors = real["seen"][train] - known
     many = round(mix.batch * mix.pairs)
     while True:
         rng = np.random.default_rng([seed, step])
-        i = rng.integers(len(real["mesh"]), size=many)
-        j = rng.integers(len(made["mesh"]), size=mix.batch - many)
-        k = rng.integers(len(real["mesh"]), size=(2, len(j)))
-        a, b = rng.uniform(0, mix.error, (2, len(j), 1))
-        share = rng.uniform(0, 1, (many, 1)) ** 0.5  # between the true mesh and the one found, mostly near the latter
-        mesh = real["mesh"][i] + share[..., None] * errors[0][i]
-        pose = real["pose"][i] + share * errors[1][i]
-        spoilt = made["mesh"][j] + a[..., None] * errors[0][k[0]] + b[..., None] * 0.5 * errors[0][k[1]]
-        turned = made["pose"][j] + a * errors[1][k[0]] + b * 0.5 * errors[1][k[1]]
-        stack = [(mesh, spoilt), (pose, turned), (real["shapes"][i], made["shapes"][j])]
-        yield tuple(torch.from_numpy(np.concatenate(parts).astype(np.float32)) for parts in stack)  # type: ignore[misc]
+        i = rng.integers(len(known), size=many)
+        share = np.sqrt(
+            rng.random((many, 1, 1), np.float32)
+        )  # from the true mesh to the one found, mostly near the latter
+        j = rng.integers(len(made["points"]), size=mix.batch - many)
+        k, l = rng.integers(len(known), size=(2, len(j)))
+        first, second = mix.error * rng.random((2, len(j), 1, 1), np.float32)
+        spoilt = made["points"][j] + first * errors[k] + 0.5 * second * errors[l]
+        points = np.concatenate([known[i] + share * errors[i], spoilt])
+        yield torch.from_numpy(points), torch.from_numpy(np.concatenate([shapes[i], made["shapes"][j]]))
         step += 1

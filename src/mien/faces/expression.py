@@ -114,10 +114,10 @@ def frontal(points: Array) -> Heads:
 
 def blendshapes(faces: Array | Heads, *, threads: int = 1) -> Array:
     """Coefficients (N x 52 float32, 0..1, in the order of `NAMES`) of meshes (N x 478 x 3, pixels)."""
-    mesh, pose = described(_heads(faces))
-    if len(mesh) == 0:
+    points = level(_heads(faces))
+    if len(points) == 0:
         return np.zeros((0, len(NAMES)), np.float32)
-    return _network(threads).run({"mesh": mesh, "pose": pose})[0]
+    return _network(threads).run({"points": points})[0]
 
 
 def gaze(faces: Array | Heads, *, in_head: bool = False) -> Array:
@@ -172,11 +172,13 @@ def openness(faces: Array | Heads) -> Array:
     return np.stack(found, axis=1)
 
 
-def described(heads: Heads) -> tuple[Array, Array]:
-    """What the network reads: meshes (N x 146 x 3) in the head's frame, its yaw and pitch in degrees (N x 2); float32."""
-    poses = [geometry.pose_of(rotation) for rotation in heads.rotations]
-    angles = np.array([(pose.yaw, pose.pitch) for pose in poses], np.float32).reshape(-1, 2)
-    return heads.meshes[:, list(READ)].astype(np.float32), angles
+def level(heads: Heads) -> Array:
+    """What the network reads: points (N x 146 x 2 float32, centimetres) as the picture shows them, but for the roll."""
+    rolls = np.radians([geometry.pose_of(rotation).roll for rotation in heads.rotations])
+    c, s = np.cos(rolls), np.sin(rolls)
+    back = np.stack([np.stack([c, s], axis=-1), np.stack([-s, c], axis=-1)], axis=1)  # N x 2 x 2
+    to_plane = back @ heads.rotations[:, :2]
+    return np.einsum("nij,npj->npi", to_plane, heads.meshes[:, list(READ)]).astype(np.float32)
 
 
 def _heads(faces: Array | Heads) -> Heads:
