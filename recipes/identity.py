@@ -29,7 +29,7 @@ from mien.nets.identity import SIDE, IdentityNet
 from mien.nets.identity import Config as NetConfig
 
 ROOT = Path(__file__).parents[1]
-SCHEDULE = ((0, 0.0), (300, 1.0), (4500, 1.0), (7500, 0.0))
+SCHEDULE = ((0, 0.0), (300, 1.0), (3500, 1.0), (5200, 0.0))
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Config:
     """Everything that decides the weights."""
 
     net: NetConfig = field(default_factory=NetConfig)
-    spoil: identity_faces.Spoil = field(default_factory=identity_faces.Spoil)
+    spoils: tuple[tuple[int, identity_faces.Spoil], ...] = identity_data.SPOILS
     supply: identity_data.Supply = field(default_factory=identity_data.Supply)
     batch: int = 64
     relational: float = 10.0

@@ -38,6 +38,8 @@ SAME = 0.45  # the teacher's cosine above which two portraits are one person's
 HELD_OUT = 0.15
 HELD_OUT_CLIPS = ("bird", "milk", "please", "sorry")  # all of one signer
 SHARD = 2500
+SPOILS = ((0, identity_faces.Spoil()), (66, identity_faces.VARIED))
+"""From which shard on samples are made how."""
 
 
 def labels(shared: Path) -> dict[str, Array]:
@@ -128,17 +130,19 @@ def _faces(shared: Path) -> Iterator[tuple[Array, Array, float]]:
                 yield from ((rgb, face.points, 0.3) for face in faces.find(rgb, detector, landmarker)[:1])
 
 
-def write(shared: Path, folder: Path, first: int, last: int, seed: int, spoil: identity_faces.Spoil) -> None:
+def write(shared: Path, folder: Path, first: int, last: int, seed: int) -> None:
     """Make the shards from `first` up to `last` that are not there: crops-NNN.npy and vectors-NNN.npy.
 
     The teacher runs in bfloat16: its cosine to its own float32 is 0.9995 and more.
     """
     cv2.setNumThreads(1)
-    maker, teacher = identity_faces.Maker(folder, shared, spoil), _teacher(shared, "openvino-bf16")
+    makers = [(start, identity_faces.Maker(folder, shared, spoil)) for start, spoil in SPOILS]
+    teacher = _teacher(shared, "openvino-bf16")
     for number in range(first, last):
         if (folder / f"crops-{number:03d}.npy").exists():
             continue
         began, rng = time.monotonic(), np.random.default_rng([seed, number])
+        maker = next(maker for start, maker in reversed(makers) if number >= start)
         crops = np.stack([maker.make(rng) for _ in range(SHARD)])
         np.save(folder / f"vectors-{number:03d}.npy", teacher.vectors(list(crops)).astype(np.float16))
         part = folder / f"part-{number:03d}-{os.getpid()}.npy"
@@ -149,18 +153,15 @@ def write(shared: Path, folder: Path, first: int, last: int, seed: int, spoil: i
 
 @dataclass(frozen=True)
 class Supply:
-    """How many shards a step may draw from: straight lines between (step, shards)."""
+    """Which shards a step draws from: two lines through (step, shard), where they begin and where they end."""
 
-    knots: tuple[tuple[int, int], ...] = ((0, 6), (990, 39), (4000, 80))
+    begin: tuple[tuple[int, int], ...] = ((0, 0), (2600, 0), (3600, 50), (4400, 66), (5200, 68))
+    end: tuple[tuple[int, int], ...] = ((0, 6), (990, 39), (4000, 80), (5200, 86))
 
-    @property
-    def last(self) -> int:
-        """Number of shards in the end."""
-        return self.knots[-1][1]
-
-    def usable(self, step: int) -> int:
-        """Number of shards."""
-        return int(np.interp(step, *zip(*self.knots, strict=True)) + 1e-6)
+    def shards(self, step: int) -> tuple[int, int]:
+        """The first, and one past the last."""
+        begin, end = (int(np.interp(step, *zip(*knots, strict=True)) + 1e-6) for knots in (self.begin, self.end))
+        return begin, end
 
 
 def batches(
@@ -169,14 +170,15 @@ def batches(
     """Endless batches from `step` on: crops (B x 3 x 112 x 112 in [-1, 1]), vectors (B x 128). Waits for late shards."""
     shards: list[tuple[Array, Array]] = []
     while True:
-        while len(shards) < supply.usable(step):
+        begin, end = supply.shards(step)
+        while len(shards) < end:
             crops = folder / f"crops-{len(shards):03d}.npy"
             while not crops.exists():
                 time.sleep(5)
             vectors = np.load(folder / f"vectors-{len(shards):03d}.npy")
             shards.append((np.load(crops, mmap_mode="r"), vectors))
         rng = np.random.default_rng([seed, step])
-        where = zip(rng.integers(supply.usable(step), size=batch), rng.integers(SHARD, size=batch), strict=True)
+        where = zip(rng.integers(begin, end, size=batch), rng.integers(SHARD, size=batch), strict=True)
         crops, vectors = zip(*((shards[i][0][j], shards[i][1][j]) for i, j in where), strict=True)
         yield torch.from_numpy(image.to_tensor(crops)), torch.from_numpy(np.stack(vectors).astype(np.float32))
         step += 1
@@ -186,7 +188,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared", help="folder with data/ and weights/")
     parser.add_argument("--data", type=Path, default=ROOT / "runs" / "identity" / "data", help="where the shards go")
-    parser.add_argument("--shards", type=int, nargs=2, default=(0, Supply().last), help="from, up to")
+    parser.add_argument("--shards", type=int, nargs=2, default=(0, Supply().end[-1][1]), help="from, up to")
     options = parser.parse_args()
     prepare(options.shared, options.data)
-    write(options.shared, options.data, *options.shards, seed=1, spoil=identity_faces.Spoil())
+    write(options.shared, options.data, *options.shards, seed=1)

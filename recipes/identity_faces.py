@@ -29,8 +29,9 @@ class Spoil:
     """How samples are made; shares of all of them. Angles in degrees, shifts in pixels of the 112."""
 
     photo: float = 0.2  # a kept face as it is
-    blend: tuple[float, float, float] = (0.3, 0.5, 0.2)  # of the others: made of one, two, three people
-    regions: float = 0.35
+    blend: tuple[float, ...] = (0.3, 0.5, 0.2)  # of the others: made of one, two, three, ... people
+    regions: float = 0.35  # some parts of one of them alone
+    most_regions: int = 2
     bones: float = 0.5
     grimace: float = 0.35
     turn: float = 0.6
@@ -41,6 +42,10 @@ class Spoil:
     shift: float = 1.5
     angle: float = 3.0
     scale: float = 0.04
+
+
+VARIED = Spoil(photo=0.04, blend=(0.1, 0.4, 0.3, 0.2), regions=0.6, most_regions=4, bones=0.6, clean=0.4)
+"""Hardly anybody as they are: what keeps the network from learning the few people by heart."""
 
 
 class Maker:
@@ -114,13 +119,12 @@ class Maker:
         draw = {
             1: lambda: np.ones(1),
             2: lambda: np.array([1 - (w := rng.uniform(-0.2, 0.5)), w]),
-            3: lambda: rng.dirichlet(np.full(3, 1.5)),
-        }[count]
+        }.get(count, lambda: rng.dirichlet(np.full(count, 1.5)))
         shape = draw()
         skin = shape if rng.random() < 0.5 else draw()
         shares = np.repeat(np.stack([shape, skin])[..., None], 540, axis=2)
         if count > 1 and rng.random() < self.spoil.regions:
-            for region in rng.choice(len(_regions()), rng.integers(1, 3), replace=False):
+            for region in rng.choice(len(_regions()), rng.integers(1, self.spoil.most_regions + 1), replace=False):
                 mask, giver = _regions()[region], np.eye(count)[rng.integers(count)]
                 shares = shares * (1 - mask) + giver[None, :, None] * mask
         if count > 1 and rng.random() < 0.5:  # hair and background of one alone

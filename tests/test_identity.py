@@ -71,8 +71,8 @@ def test_batches_follow_from_the_step(tmp_path: Path) -> None:
     for number in range(3):
         np.save(tmp_path / f"crops-{number:03d}.npy", shard)
         np.save(tmp_path / f"vectors-{number:03d}.npy", np.full((identity_data.SHARD, 4), number, np.float16))
-    supply = identity_data.Supply(knots=((0, 1), (4, 3)))
-    assert [supply.usable(step) for step in (0, 1, 2, 4, 99)] == [1, 1, 2, 3, 3]
+    supply = identity_data.Supply(begin=((0, 0), (5, 2)), end=((0, 1), (4, 3)))
+    assert [supply.shards(step) for step in (0, 1, 2, 4, 99)] == [(0, 1), (0, 1), (0, 2), (1, 3), (2, 3)]
     source = identity_data.batches(tmp_path, supply, 16, 1, 0)
     straight = [next(source) for _ in range(6)]
     resumed = next(identity_data.batches(tmp_path, supply, 16, 1, 5))

@@ -91,7 +91,7 @@ class Dlib:
     Its raw vectors of different people lie close together: the mean over many people is taken off.
     """
 
-    same = 0.5
+    same = 0.55
     # The outer and inner corner of the left eye, those of the right eye, the nose's base: places in dlib's mean face.
     FIVE = (263, 362, 33, 133, 2)
     MEAN_FACE = np.array(
