@@ -1,5 +1,7 @@
 """What a face does: blendshape coefficients, where the eyes look, how far eyes and mouth are open; from the mesh alone.
 
+It knows what the mesh knows. The irises of the mesh network that comes with the package follow the eyes' corners instead of
+the gaze, and its lids follow a blink by a tenth (LAB.md): with it, gaze is that of the head, and shut eyes are hard to tell.
 Everything starts from `frontal`: the mesh in the head's own frame. Left and right are the person's own, as in ARKit.
 """
 
