@@ -1,51 +1,38 @@
-"""What is in front of a face is found, and a bare face is left alone: on a real photo, a real clip and single parts."""
+"""What is in front of a face is found, and a bare face is left alone: on a real photo, in any light and size."""
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
-
-import av
 import cv2
 import numpy as np
 import pytest
 import skimage.data
-import torch
 
-from mien import weights
+from mien.compose import masks
 from mien.faces import segment, texture
 from mien.faces.landmarks import MeshLandmarker, Roi, roi_from_points
-from mien.nets.occlusion import CHANNELS, OcclusionNet
+from mien.faces.segment import CLASSES, Parsing
 from mien.types import Array
-
-
-def _follow(frames: list[Array], roi: Roi, passes: int = 3) -> list[Array]:
-    """The mesh in every frame, looked for where it was before."""
-    landmarker, found = MeshLandmarker(threads=1), []
-    for rgb in frames:
-        for _ in range(passes):
-            points = landmarker.landmarks(rgb, [roi])[0][0]
-            roi = roi_from_points(points)
-        passes = 1
-        found.append(points)
-    return found
 
 
 @pytest.fixture(scope="module")
 def astronaut() -> tuple[Array, Array]:
-    """The face of scikit-image's photo and its mesh."""
-    rgb = skimage.data.astronaut()[20:220, 130:320]
-    return rgb.copy(), _follow([rgb], Roi(95, 100, 170))[0]
+    """The face of scikit-image's photo with its surroundings, and its mesh."""
+    rgb, roi = skimage.data.astronaut()[0:270, 90:360].copy(), Roi(135, 120, 170)
+    landmarker = MeshLandmarker(threads=1)
+    for _ in range(3):
+        points = landmarker.landmarks(rgb, [roi])[0][0]
+        roi = roi_from_points(points)
+    return rgb, points
 
 
 def _with_rod(rgb: Array, points: Array) -> tuple[Array, Array]:
-    """The face behind a finger-like rod of its own skin's colour over the mouth, and where that is."""
+    """The face behind an arm-like rod of its own skin's colour that ends on the mouth, and where that is."""
     skin = np.median(texture.vertex_colours(rgb, points)[texture.skin_vertices()], axis=0)
     at, width = points[13, :2], texture.eye_distance(points)
     out, rod = rgb.astype(np.float32), np.zeros(rgb.shape[:2], np.float32)
     for step in range(24):  # lit from above, so that it looks round
         side = (step / 23 - 0.5) * 0.36 * width
-        a, b = at + np.array([[-0.75 * width, side], [0.75 * width, side + 0.05 * width]])
+        a, b = at + np.array([[-1.2 * width, side - 0.1 * width], [0.15 * width, side]])
         line = np.zeros(rgb.shape[:2], np.uint8)
         cv2.line(line, a.astype(int).tolist(), b.astype(int).tolist(), 1, max(int(0.03 * width), 1))
         out[line > 0] = skin * (1.1 - 0.5 * (2 * step / 23 - 1) ** 2)
@@ -53,76 +40,60 @@ def _with_rod(rgb: Array, points: Array) -> tuple[Array, Array]:
     return np.clip(out, 0, 255).astype(np.uint8), cv2.morphologyEx(rod, cv2.MORPH_CLOSE, np.ones((5, 5))) > 0
 
 
-def _whole(rgb: Array, points: Array) -> Array:
-    return texture.wrap(np.ones((64, 64), np.float32), points, rgb.shape[1], rgb.shape[0]) > 0.9
+def _mesh(rgb: Array, points: Array) -> Array:
+    return masks.hull(points[:468, :2], rgb.shape[:2]) > 0.99
+
+
+def _middle(rgb: Array, points: Array) -> Array:
+    """The face from the eyes down: no hair hangs there."""
+    mask = _mesh(rgb, points)
+    mask[: int(points[468:478, 1].min())] = False
+    return mask
 
 
 def test_a_rod_of_skin_is_hidden_and_the_rest_is_seen(astronaut: tuple[Array, Array]) -> None:
     rgb, points = astronaut
-    memory = segment.Memory.of(texture.unwrap(rgb, points)[None])
     behind, rod = _with_rod(rgb, points)
-    before, after = segment.seen(rgb, points, memory), segment.seen(behind, points, memory)
-    face = _whole(rgb, points)
-    assert after[rod & face].mean() < 0.25
-    far = face & ~cv2.dilate(rod.astype(np.uint8), np.ones((25, 25))).astype(bool)
-    far[: int(points[105, 1])] = False  # above the brows, the fringe is told from what skin is left to see
-    assert np.abs(after - before)[far].mean() < 0.03
+    before, after = segment.seen(rgb, points), segment.seen(behind, points)
+    assert after[rod & _mesh(rgb, points)].mean() < 0.25
+    far = _middle(rgb, points) & ~cv2.dilate(rod.astype(np.uint8), np.ones((25, 25))).astype(bool)
+    assert np.abs(after - before)[far].mean() < 0.04
 
 
 def test_a_bare_face_is_seen_in_any_light(astronaut: tuple[Array, Array]) -> None:
     rgb, points = astronaut
-    flat = texture.unwrap(rgb, points)
     for gain in (0.5, 1.0, 1.2):
         light = np.clip(rgb * np.array([1.0, 0.95, 0.85]) * gain, 0, 255).astype(np.uint8)
-        assert segment.covered(texture.unwrap(light, points), points, flat) is None, gain
-        alone = segment.covered(texture.unwrap(light, points), points)
-        assert alone is None or alone[texture.inside()].mean() < 0.02, gain
+        assert segment.seen(light, points)[_middle(rgb, points)].mean() > 0.97, gain
 
 
 def test_a_shadow_is_not_something_in_front(astronaut: tuple[Array, Array]) -> None:
     rgb, points = astronaut
     shade = cv2.GaussianBlur(np.where(np.arange(rgb.shape[1]) < points[4, 0], 0.55, 1.0)[None], (9, 1), 0)
     dark = np.rint(rgb * shade[..., None]).astype(np.uint8)
-    hidden = segment.covered(texture.unwrap(dark, points), points, texture.unwrap(rgb, points))
-    assert hidden is None or hidden[texture.inside()].mean() < 0.01
+    assert segment.seen(dark, points)[_middle(rgb, points)].mean() > 0.97
 
 
-def test_the_network_reads_a_face_free_of_its_light(astronaut: tuple[Array, Array]) -> None:
+def test_hair_over_the_forehead_is_not_the_face_s(astronaut: tuple[Array, Array]) -> None:
     rgb, points = astronaut
-    usual = texture.unwrap(rgb, points)
-    dim = np.rint(usual * 0.7).astype(np.uint8)
-    read = segment.features(usual, usual)
-    assert read.shape == (CHANNELS, 64, 64)
-    assert read.dtype == np.float32
-    assert np.abs(segment.features(dim, usual) - read)[:3, 8:-8, 8:-8].mean() < 0.05
-    alone = segment.features(dim)
-    assert not alone[3:7].any()
-    assert (alone[7] == texture.inside()).all()
+    parsing = segment.parse(rgb, points)
+    height, width = rgb.shape[:2]
+    hair = parsing.laid(parsing.of("hair"), width, height)
+    assert hair[int(points[10, 1]) - 12, int(points[10, 0])] > 0.5, "above the forehead"
+    assert hair[_middle(rgb, points)].mean() < 0.05
+    assert segment.seen(rgb, points)[hair > 0.8].max() < 0.05
 
 
-def test_hair_hangs_from_the_rim_and_shine_does_not() -> None:
-    face = texture.inside()
-    flat = np.zeros((64, 64, 3), np.uint8)
-    flat[face] = (190, 140, 120)
-    top = int(np.flatnonzero(face.any(axis=1))[0])
-    shine, fringe = flat.copy(), flat.copy()
-    shine[top + 6 : top + 10, 28:36] = (250, 240, 235)
-    fringe[top : top + 10, 24:40] = (60, 40, 30)
-    assert segment.skin(flat)[face].min() == 1
-    assert segment.skin(shine)[face].min() == 1
-    assert segment.skin(fringe)[top + 1 : top + 6, 26:38].max() < 0.6
-
-
-def test_specks_are_dropped_and_gaps_between_fingers_are_closed() -> None:
-    answer = np.zeros((64, 64), np.float32)
-    answer[30:33, 30:33] = 1
-    assert segment.cleaned(answer) is None
-    answer[20:44, 20:24] = answer[20:44, 28:32] = 1
-    hidden = segment.cleaned(answer)
-    assert hidden is not None
-    assert hidden[25:40, 21:31].min() > 0.9, "two fingers and the gap between them"
-    assert hidden[22:42, 19].min() > 0.3
-    assert hidden[:, 40:].max() == 0
+def test_parts_lie_where_the_mesh_has_them(astronaut: tuple[Array, Array]) -> None:
+    rgb, points = astronaut
+    parsing = segment.parse(rgb, points)
+    height, width = rgb.shape[:2]
+    assert parsing.odds.shape[0] == len(CLASSES)
+    np.testing.assert_allclose(parsing.odds.sum(axis=0), 1, atol=1e-3)
+    for name, vertex in {"nose": 4, "eyes": 468, "brows": 105, "lips": 17, "skin": 50}.items():
+        odds = parsing.laid(parsing.of(name), width, height)
+        x, y = np.rint(points[vertex, :2]).astype(int)
+        assert odds[y - 1 : y + 2, x - 1 : x + 2].max() > 0.5, name
 
 
 def test_deep_pictures_and_the_outside(astronaut: tuple[Array, Array]) -> None:
@@ -148,31 +119,33 @@ def test_large_faces_give_the_same_mask_as_small_ones(astronaut: tuple[Array, Ar
     assert np.abs(again - seen).mean() < 0.02
 
 
-def test_memory_is_the_median_whatever_passes_by(astronaut: tuple[Array, Array]) -> None:
+def test_the_mask_is_steady_when_the_picture_moves_a_little(astronaut: tuple[Array, Array]) -> None:
     rgb, points = astronaut
-    flat, other = texture.unwrap(rgb, points), texture.unwrap(_with_rod(rgb, points)[0], points)
-    memory = segment.Memory.of(np.array([flat, other, flat, other, flat]))
-    assert (memory.median == flat).all()
+    behind, _ = _with_rod(rgb, points)
+    seen = segment.seen(behind, points)
+    shift = np.array([[1, 0, 0.4], [0, 1, 0.3]])
+    moved = cv2.warpAffine(behind, shift, behind.shape[1::-1], borderMode=cv2.BORDER_REPLICATE)
+    after = segment.seen(moved, points + np.array([0.4, 0.3, 0], np.float32))
+    back = cv2.warpAffine(after, shift, seen.shape[::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    assert ((back > 0.5) ^ (seen > 0.5))[_mesh(rgb, points)].mean() < 0.02
 
 
-def test_the_network_is_small_and_is_the_card_s() -> None:
-    net = OcclusionNet()
-    assert sum(p.numel() for p in net.parameters()) <= 60_000
-    assert net(torch.zeros(2, CHANNELS, 64, 64)).shape == (2, 1, 64, 64)
-    card = weights.cards()["occlusion"]
-    content = (weights.ASSETS / card.file).read_bytes()
-    assert hashlib.sha256(content).hexdigest() == card.sha256
-    assert len(content) <= 300_000
+def test_a_wider_picture_s_answer_serves_a_crop(astronaut: tuple[Array, Array]) -> None:
+    rgb, points = astronaut
+    behind, _ = _with_rod(rgb, points)
+    whole = segment.seen(behind, points)
+    x, y = 60, 50
+    crop, local = behind[y:220, x:210], points - np.array([x, y, 0], np.float32)
+    part = segment.seen(crop, local, segment.parse(behind, points).moved(x, y))
+    np.testing.assert_allclose(part, whole[y:220, x:210], atol=1e-3)
 
 
-def test_a_real_hand_on_a_signer_s_chin(shared: Path) -> None:
-    """A clip of a signer that the network hasn't seen: bare in frame 8, fingers on the chin in frame 24."""
-    with av.open(str(shared / "data" / "asl" / "eat.mkv")) as container:
-        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-    meshes = _follow(frames, Roi(320, 160, 150))
-    memory = segment.Memory.of(np.array([texture.unwrap(f, m) for f, m in zip(frames, meshes, strict=True)][::2]))
-    hidden = [segment.covered(texture.unwrap(frames[i], meshes[i]), meshes[i], memory.median) for i in (8, 24)]
-    assert hidden[0] is None
-    assert hidden[1] is not None
-    assert hidden[1][texture.inside()].mean() > 0.03
-    assert hidden[1][:30].max() < 0.1, "nothing is in front of the eyes"
+def test_cells_are_laid_where_they_belong() -> None:
+    """A picture of 8 x 8 pixels seen as 4 x 4 cells of two pixels: cell (1, 2) covers pixels 4, 5 of rows 2, 3."""
+    cells = np.zeros((4, 4), np.float32)
+    cells[1, 2] = 1
+    half = Parsing(cells[None], np.array([[0.5, 0, -0.25], [0, 0.5, -0.25]]))
+    laid = half.laid(cells, 8, 8)
+    assert np.isclose(laid[2:4, 4:6], 9 / 16).all()
+    assert np.isclose(laid.sum(), 4)
+    np.testing.assert_allclose(half.moved(2, 1).laid(cells, 6, 7), laid[1:, 2:], atol=1e-6)
