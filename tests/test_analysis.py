@@ -68,7 +68,7 @@ def test_a_file_fits_its_clip_and_settings_only(
     assert not analysis.fits(analysed, moving, Settings(every=9))
     assert not analysis.fits(tmp_path / "none", moving, Settings())
     with monkeypatch.context() as patched:
-        patched.setattr(Settings, "networks", lambda self: {"occlusion"})
+        patched.setattr(Settings, "networks", lambda self: {"expression"})
         assert not analysis.fits(analysed, moving, Settings())
     with monkeypatch.context() as patched:
         patched.setattr(analysis, "engines", lambda networks: dict.fromkeys(networks, "another"))

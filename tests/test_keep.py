@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import heads
-from mien.faces.keep import TEXTURES, THUMB, THUMBNAILS, Keepsake, Sample
+from mien.faces.keep import THUMB, THUMBNAILS, Keepsake, Sample
 from mien.types import Array
 
 PHOTO = heads.noise(11)
@@ -42,7 +42,6 @@ def test_counts() -> None:
 def test_a_long_clip_takes_no_more_memory() -> None:
     keepsake = Keepsake()
     watch(keepsake, range(400), heads.mesh(size=50))
-    assert TEXTURES / 2 <= len(keepsake.textures.items) <= TEXTURES
     assert THUMBNAILS / 2 <= len(keepsake.thumbnails.items) <= THUMBNAILS
     assert all(item.shape == (THUMB, THUMB, 3) for _, item in keepsake.thumbnails.items)
 
@@ -83,4 +82,3 @@ def test_parts_of_one_person_are_joined() -> None:
         assert whole.view is late.view
         frames = [frame for frame, _ in whole.thumbnails.items]
         assert frames == sorted(frames)
-        assert len(whole.textures.items) == len(early.textures.items) + len(late.textures.items)

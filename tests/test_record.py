@@ -14,7 +14,6 @@ from mien.errors import InputError
 from mien.faces import align
 from mien.faces.keep import VIEW_SPEC
 from mien.faces.record import ROWS, Record, RecordWriter, Track
-from mien.faces.segment import Memory
 from mien.types import Array, Crop
 
 FRAMES = 2 * ROWS + 100
@@ -33,9 +32,8 @@ def track(name: str, *tracklets: int) -> Track:
     random = np.random.default_rng(len(name))
     mesh = heads.mesh()
     view = Crop(heads.noise(2), np.eye(2, 3), mesh, VIEW_SPEC, align.face(mesh, 0.9))
-    memory = Memory(random.integers(0, 256, (64, 64, 3)).astype(np.float32))
     thumbnails = random.integers(0, 256, (3, 112, 112, 3), dtype=np.uint8)
-    return Track(name, tracklets, FRAMES, 0, FRAMES - 1, 4096.5, 0.875, 0.75, view, memory, thumbnails)
+    return Track(name, tracklets, FRAMES, 0, FRAMES - 1, 4096.5, 0.875, 0.75, view, thumbnails)
 
 
 TRACKS = [track("T1", 0, 2), track("T2", 1)]
@@ -63,7 +61,6 @@ def test_tracks_come_back(record: Record) -> None:
             assert getattr(after, field) == getattr(before, field)
         np.testing.assert_array_equal(after.view.rgb, before.view.rgb)
         np.testing.assert_array_equal(after.view.points, before.view.points)
-        np.testing.assert_array_equal(after.memory.median, before.memory.median)
         np.testing.assert_array_equal(after.thumbnails, before.thumbnails)
 
 

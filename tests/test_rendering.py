@@ -12,7 +12,6 @@ import portraits
 from mien import analysis, rendering, systems
 from mien.compose import ComposeSettings, blend, colour
 from mien.faces import align, texture
-from mien.faces.segment import Memory
 from mien.picture import Picture, load
 from mien.types import Array, Face, Pixels, Pose, Region
 
@@ -123,19 +122,15 @@ def test_the_swap_fades_on_the_way_to_profile(scene: Scene) -> None:
 
 
 def test_a_covered_face_is_left_alone(scene: Scene) -> None:
-    """The track's memory knows the face; something green is held before all of it."""
-    points = scene.face.points
-    usual = texture.unwrap(scene.photo.array, points)
-    memory = Memory.of(np.stack([usual] * 5))
+    """Something green is held before all of it."""
     x0, y0, x1, y1 = (int(v) for v in scene.face.box)
     covered = scene.photo.array.copy()
     covered[y0:y1, x0:x1] = np.random.default_rng(0).integers(0, 60, (y1 - y0, x1 - x0, 3))
     covered[y0:y1, x0:x1, 1] += 190
-    part = replace(scene.part, memory=memory)
-    pixels, reasons = rendering.render(Picture(covered), [part], ComposeSettings(), 0)
+    pixels, reasons = rendering.render(Picture(covered), [scene.part], ComposeSettings(), 0)
     assert reasons == ["occluded"]
     np.testing.assert_array_equal(pixels.rgb(), covered)
-    assert rendering.render(scene.photo, [part], ComposeSettings(), 0)[1] == [None]
+    assert rendering.render(scene.photo, [scene.part], ComposeSettings(), 0)[1] == [None]
 
 
 def test_two_faces(scene: Scene) -> None:

@@ -16,7 +16,6 @@ from mien.errors import InputError, SettingsError
 from mien.faces import align, detect, flow, landmarks, people, recognise, texture, track
 from mien.faces.keep import THUMB, THUMBNAILS, Keepsake
 from mien.faces.record import Record, RecordWriter, Track
-from mien.faces.segment import Memory
 from mien.nets import engine
 from mien.types import Array, Face, Frame, Manifest, Pixels
 
@@ -58,11 +57,9 @@ class Settings:
 
     def networks(self) -> set[str]:
         """Names of the weights that are used here and now; MTCNN's come with their own wheel, by version."""
-        mirror = weights.mirror_from_environment()
-        here = [n for n in ("yunet_dynamic", "yunet") if weights.available(n, mirror=mirror)]
-        detector = here[:1] if self.detector != "mtcnn" else []
+        detector = detect.weights_of(self.detector, mirror=weights.mirror_from_environment())
         mesh = "face_landmarker" if self.landmarks == "teacher" else "mesh"
-        return {mesh, "identity", *detector}
+        return {mesh, "identity"} | ({detector} if detector else set())
 
 
 def engines(networks: Iterable[str]) -> dict[str, str]:
@@ -236,12 +233,11 @@ def _write(
 
 
 def _track(found: people.Track, keepsake: Keepsake) -> Track:
-    textures = np.stack([item for _, item in keepsake.textures.items])
     thumbnails = np.stack([item for _, item in keepsake.thumbnails.items])
     assert keepsake.view is not None
     return Track(
         found.name, found.tracklets, keepsake.frames, keepsake.first, keepsake.last, found.area,
-        keepsake.score / keepsake.frames, keepsake.usual_sharpness, keepsake.view, Memory.of(textures), thumbnails,
+        keepsake.score / keepsake.frames, keepsake.usual_sharpness, keepsake.view, thumbnails,
     )  # fmt: skip
 
 

@@ -133,7 +133,7 @@ def _prepare(casting: Casting, system: AbstractSystem, compose: ComposeSettings,
     anchors = steady.anchors(frames, raw, casting.record.cuts)
     view = casting.track.view
     face = align.face(view.points, 1.0)
-    part = rendering.Part(face, casting.who, system, memory=casting.track.memory)
+    part = rendering.Part(face, casting.who, system)
     look = rendering.measure(Picture(view.rgb), part, compose, seed)
     source, wanted = look.detail
     return _Role(casting, anchors, replace(look, detail=(source, wanted * casting.track.sharpness)))
@@ -198,9 +198,7 @@ class _Renderer:
         casting = role.casting
         faces = [align.face(mesh, float(score)) for mesh, score in zip(meshes, rows.score, strict=True)]
         return {
-            frame: rendering.Part(
-                face, casting.who, self.system, colours[i], casting.track.memory, role.look, casting.hide
-            )
+            frame: rendering.Part(face, casting.who, self.system, colours[i], role.look, casting.hide)
             for i, (frame, face) in enumerate(zip(rows.frame.tolist(), faces, strict=True))
         }
 

@@ -97,7 +97,7 @@ class Job:
             "chunk": self.chunk,
         }
         action = "anonymise" if self.everyone else "swap"
-        networks = analysis.Settings(**self.analyse).networks() | {"occlusion", *systems.cards(self.system)}
+        networks = analysis.Settings(**self.analyse).networks() | {"parsing", *systems.cards(self.system)}
         settings["engines"] = analysis.engines(networks)
         used = {name: weights.cards()[name].sha256 for name in sorted(networks)}
         return Manifest(action, inputs, used, settings, provenance.versions(), self.consent)

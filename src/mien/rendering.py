@@ -17,7 +17,6 @@ import numpy as np
 from mien import compose, image, raster
 from mien.compose import ComposeSettings, Look, colour, light, masks
 from mien.faces import align, segment, texture, topology
-from mien.faces.segment import Memory
 from mien.systems import AbstractSystem
 from mien.types import Array, Face, Identity, Pixels, Region
 
@@ -34,15 +33,14 @@ HIDDEN = 0.35
 class Part:
     """One face of one frame that becomes somebody: where it is, who it becomes, what its track knows.
 
-    colours: smoothed vertex colours (468 x 3, 0..255 code values), None to read them off the frame; memory: the track's
-    usual look; look: sharpness and grain measured once for the track; hide: what can't be swapped is blurred, never shown.
+    colours: smoothed vertex colours (468 x 3, 0..255 code values), None to read them off the frame; look: sharpness and
+    grain measured once for the track; hide: what can't be swapped is blurred, never shown.
     """
 
     face: Face
     who: Identity
     system: AbstractSystem
     colours: Array | None = None
-    memory: Memory | None = None
     look: Look | None = None
     hide: bool = False
 

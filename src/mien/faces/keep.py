@@ -1,4 +1,4 @@
-"""What is remembered of a track while a clip streams by: a bounded sample of textures, the best view, some thumbnails."""
+"""What is remembered of a track while a clip streams by: the best view and some thumbnails."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 from mien.faces import align, texture
 from mien.types import Array, Crop, CropSpec
 
-TEXTURES = 64
 THUMBNAILS = 8
 THUMB = 112
 VIEW_MARGIN = 1.3
@@ -50,7 +49,6 @@ class Keepsake:
     last: int = 0
     area: float = 0.0
     score: float = 0.0
-    textures: Sample = field(default_factory=lambda: Sample(TEXTURES))
     thumbnails: Sample = field(default_factory=lambda: Sample(THUMBNAILS))
     view: Crop | None = None
     sharp: list[float] = field(default_factory=list)
@@ -64,16 +62,14 @@ class Keepsake:
         self.frames, self.last = self.frames + 1, max(self.last, frame)
         self.area += (x1 - x0) * (y1 - y0)
         self.score += score
-        texture_wanted, thumbnail_wanted = self.textures.wants(), self.thumbnails.wants()
+        thumbnail_wanted = self.thumbnails.wants()
         view_wanted = self.frames % LOOK_EVERY == 1
-        if not (texture_wanted or thumbnail_wanted or view_wanted):
+        if not (thumbnail_wanted or view_wanted):
             return
         height, width = rgb.shape[:2]
         region = align.native_region(points, VIEW_MARGIN, width, height)
         crop = rgb[region.slices]
         local = points - np.array([region.x, region.y, 0], np.float32)
-        if texture_wanted:
-            self.textures.add(frame, texture.unwrap(crop, local))
         if thumbnail_wanted:
             self.thumbnails.add(frame, _thumbnail(crop))
         if view_wanted:
@@ -106,7 +102,6 @@ class Keepsake:
             sum(k.area for k in parts), sum(k.score for k in parts), view=best.view, _best=best._best,
             sharp=[s for k in parts for s in k.sharp], _best_sharp=best._best_sharp,
         )  # fmt: skip
-        whole.textures.items = [item for k in parts for item in k.textures.items]
         whole.thumbnails.items = sorted((i for k in parts for i in k.thumbnails.items), key=lambda item: item[0])
         return whole
 

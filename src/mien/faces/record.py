@@ -24,10 +24,9 @@ import pyarrow.parquet as pq
 from mien.errors import InputError, OutputError
 from mien.faces import align
 from mien.faces.keep import VIEW_SPEC
-from mien.faces.segment import Memory
 from mien.types import Array, Crop
 
-VERSION = 3
+VERSION = 4
 ROWS = 256
 """Rows a parquet group: what is held in memory while writing, and the grain of reading back."""
 SCHEMA = pa.schema(
@@ -67,7 +66,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Track:
-    """One person's faces through a clip. `view` is the best crop seen, `memory` the usual look, area is in pixels.
+    """One person's faces through a clip. `view` is the best crop seen, area is in pixels.
 
     sharpness: how sharp the face usually is, beside its view (0..1).
     """
@@ -81,7 +80,6 @@ class Track:
     score: float
     sharpness: float
     view: Crop
-    memory: Memory
     thumbnails: Array
 
     def to_json(self) -> dict[str, Any]:
@@ -91,7 +89,6 @@ class Track:
             "tracklets": list(self.tracklets),
             "view": _png(self.view.rgb),
             "points": base64.b64encode(self.view.points.astype("<f4").tobytes()).decode(),
-            "median": _png(np.rint(self.memory.median).astype(np.uint8)),
             "thumbnails": [_png(thumbnail) for thumbnail in self.thumbnails],
         }
 
@@ -101,10 +98,9 @@ class Track:
         points = np.frombuffer(base64.b64decode(values["points"]), "<f4").reshape(-1, 3).astype(np.float32)
         spec = VIEW_SPEC
         view = Crop(_unpng(values["view"]), np.eye(2, 3), points, spec, align.face(points, values["score"]))
-        memory = Memory(_unpng(values["median"]).astype(np.float32))
         plain = {k: values[k] for k in ("name", "frames", "first", "last", "area", "score", "sharpness")}
         thumbnails = np.stack([_unpng(text) for text in values["thumbnails"]])
-        return Track(tracklets=tuple(values["tracklets"]), view=view, memory=memory, thumbnails=thumbnails, **plain)
+        return Track(tracklets=tuple(values["tracklets"]), view=view, thumbnails=thumbnails, **plain)
 
 
 class RecordWriter:

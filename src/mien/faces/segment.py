@@ -86,15 +86,3 @@ def seen(rgb: Array, points: Array, parsing: Parsing | None = None) -> Array:
     clear = 1 - parsing.laid(parsing.of(*HIDES), width, height)
     low, high = RAMP
     return np.clip((clear - low) / (high - low), 0, 1) * masks.hull(points[:468, :2], (height, width))
-
-
-@dataclass(frozen=True)
-class Memory:
-    """What a tracked face usually looks like: the median of its unwrapped textures (uint8 scale, S x S x 3)."""
-
-    median: Array
-
-    @staticmethod
-    def of(samples: Array) -> Memory:
-        """From N x S x S x 3 unwrapped textures taken all along a track."""
-        return Memory(np.median(samples.astype(np.float32), axis=0))
