@@ -51,22 +51,24 @@ def on_mesh(points: Array) -> Array:
 
 
 def composites(data: Path, count: int) -> None:
-    """Print the overlap of what is found with what was put before `count` faces."""
-    samples = Samples(data, "test", 1, 0, 0, Spoil(covered=1.0, glasses=0.0, hair=0.0, narrow=0.0, again=0.15))
-    both = either = 0
-    for i in range(count):
-        sample = samples.sample(np.random.default_rng((11, i)))
-        counts = on_mesh(sample.points) & (sample.label != IGNORE) & (sample.label != HAIR)
-        there, found = sample.label == OCCLUDER, odds(sample.rgb)[OCCLUDER] > 0.5
-        both, either = both + int((found & there & counts).sum()), either + int(((found | there) & counts).sum())
-    print(f"composites: IoU {both / either:.3f} (n = {count})")
+    """Print the overlap of what is found with what was put before `count` faces, and as many that are turned."""
+    for name, kinds in (("heads as they are", (0.6, 0.22, 0.18, 0.0)), ("turned heads", (0.0, 0.0, 0.0, 1.0))):
+        spoil = Spoil(kinds, covered=1.0, glasses=0.0, hair=0.0, narrow=0.0, again=0.15)
+        samples = Samples(data, "test", 1, 0, 0, spoil)
+        both = either = 0
+        for i in range(count):
+            sample = samples.sample(np.random.default_rng((11, i)))
+            counts = on_mesh(sample.points) & (sample.label != IGNORE) & (sample.label != HAIR)
+            there, found = sample.label == OCCLUDER, odds(sample.rgb)[OCCLUDER] > 0.5
+            both, either = both + int((found & there & counts).sum()), either + int(((found | there) & counts).sum())
+        print(f"composites, {name}: IoU {both / either:.3f} (n = {count})")
 
 
 def classes(data: Path) -> None:
     """Print the overlap with the labels of clean held-out faces, and the share of them that is hidden for nothing."""
     samples = Samples(data, "test", 1, 0, 0, Spoil(**dict.fromkeys(_NOTHING, 0.0)))
     both, either = np.zeros(len(CLASSES)), np.zeros(len(CLASSES))
-    false: list[list[float]] = [[], [], []]
+    false: list[list[float]] = [[], [], [], []]
     moved = []
     for i in range(len(samples.rgb)):
         sample = samples.sample(np.random.default_rng((12, i)), i)
@@ -81,7 +83,7 @@ def classes(data: Path) -> None:
         if i % 4 == 0:
             moved.append(_moved(sample.rgb, sample.points, answer))
     print("classes:", ", ".join(f"{name} {b / e:.3f}" for name, b, e in zip(CLASSES, both, either, strict=True) if e))
-    for name, shares in zip(("photos", "portraits", "clips"), false, strict=True):
+    for name, shares in zip(("photos", "portraits", "clips", "turned"), false, strict=True):
         print(
             f"clean {name}: {100 * np.mean(shares):.2f} % hidden, worst {100 * max(shares):.1f} % (n = {len(shares)})"
         )
@@ -130,7 +132,12 @@ def speed(shared: Path) -> None:
         zoom = side / float(np.ptp(points[:468, 1]))
         small = cv2.resize(rgb, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA)
         mesh = (points * zoom).astype(np.float32)
-        print(f"seen {side} px: {_time(partial(segment.seen, small, mesh))}")
+        wide, near = (align.native_region(mesh, m, small.shape[1], small.shape[0]) for m in (segment.MARGIN, 1.2))
+        there, here = (mesh - np.array([region.x, region.y, 0], np.float32) for region in (wide, near))
+        around, crop = small[wide.slices], small[near.slices]
+        parsing = segment.parse(around, there).moved(near.x - wide.x, near.y - wide.y)
+        print(f"parse, {side} px: {_time(partial(segment.parse, around, there))}")
+        print(f"seen, {side} px: {_time(partial(segment.seen, crop, here, parsing))}")
     print(f"network ({segment.network().engine}): {_time(partial(odds, np.zeros((CROP, CROP, 3), np.uint8)))}")
 
 

@@ -12,19 +12,21 @@ import av
 import cv2
 import numpy as np
 
-from mien import geometry, image
+from mesh_data import _strips
+from mien import geometry, image, raster
 from mien.compose import masks
-from mien.faces import texture
+from mien.faces import texture, topology
 from mien.faces.landmarks import Landmarker, roi_from_detection, roi_from_points
-from mien.types import Array, Detection
-from parsing_labels import IGNORE, Teachers, forget_glasses, label
+from mien.types import Array, Detection, Pose
+from parsing_labels import BACKGROUND, IGNORE, OTHER, SKIN, Teachers, forget_glasses, label
 
 SIDE = 256  # of a kept face, px
 MARGIN = 2.2  # over the mesh's longer side
 HELD_OUT_CLIPS = ("bird", "milk", "please", "sorry", "eat", "night", "sister")
 HELD_OUT_EVERY = 8  # every n-th photo and portrait is for the test
 CLIP_FRAMES = 60
-PHOTO, PORTRAIT, CLIP = range(3)
+PHOTO, PORTRAIT, CLIP, TURNED = range(4)
+YAW, PITCH = 55.0, 20.0  # degrees of turned heads
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,8 @@ def prepare(shared: Path, folder: Path, teacher: Landmarker) -> None:
         kept[held_out] += _clean(frames, found, teachers)
         hands[held_out] += _hands(frames, found)
     for held_out, name in ((False, "train"), (True, "test")):
+        rng = np.random.default_rng(held_out)
+        kept[held_out] += [turned(face, rng) for face in kept[held_out]]
         for field in ("rgb", "label", "points", "kind"):
             np.save(folder / f"{name}-{field}.npy", np.array([getattr(face, field) for face in kept[held_out]]))
         np.savez(folder / f"hands-{name}.npz", **{f"{i:05d}": hand for i, hand in enumerate(hands[held_out])})
@@ -118,6 +122,34 @@ def _portraits(shared: Path, teachers: Teachers) -> Iterator[Face]:
                 jpeg = io.BytesIO(tar.extractfile(f"{name}.jpg").read()).getbuffer()  # type: ignore[union-attr]
                 rgb = cv2.imdecode(np.frombuffer(jpeg, np.uint8), 1)[..., ::-1].copy()
                 yield _face(rgb, mesh.astype(np.float32), teachers, PORTRAIT)
+
+
+def turned(face: Face, rng: np.random.Generator) -> Face:
+    """The head turned by a random yaw and pitch, label and all; the picture round it is stretched along.
+
+    Source: the face profiling of 300W-LP (Zhu et al. 2016, section 4), as in mesh_data, with two rings for the background.
+    """
+    points = face.points.astype(np.float64)
+    now = float(np.degrees(np.arctan2(*(points[454] - points[234])[[2, 0]])))
+    yaw = np.clip(rng.choice((-1, 1)) * rng.uniform(15, YAW) - now, -50, 50)
+    rotation = geometry.rotation_of(Pose(yaw, rng.uniform(-PITCH, PITCH), 0.0))
+    size = np.ptp(points[:468, 1])
+    middle = points[:468].mean(axis=0) + np.array([0, 0, 0.35 * size])
+    oval = points[list(topology.OVAL)]
+    near = middle + (oval - middle) * [1.3, 1.3, 1.0] + [0, 0, 0.15 * size]
+    far = middle + (oval - middle) * [3.0, 3.0, 1.0] + [0, 0, 3 * size]
+    turn = lambda p: (p - middle) @ rotation.T + middle  # noqa: E731
+    vertices, source = np.concatenate([turn(points[:468]), turn(near), far]), np.concatenate([points[:468], near, far])
+    rings = [np.array(topology.OVAL), np.arange(468, 504), np.arange(504, 540)]
+    triangles = np.concatenate([topology.TRIANGLES, _strips(rings)])
+    drawn, inside = raster.draw(vertices, triangles, source[:, :2], SIDE, SIDE)
+    grid = np.stack(np.meshgrid(np.arange(SIDE), np.arange(SIDE)), axis=-1).astype(np.float32)
+    x, y = np.moveaxis(np.where(inside[..., None], drawn, grid).astype(np.float32), 2, 0)
+    rgb = cv2.remap(face.rgb, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    found = cv2.remap(face.label, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=IGNORE)
+    _, face_drawn = raster.draw(vertices[:468], topology.TRIANGLES, source[:468], SIDE, SIDE)
+    found[face_drawn & np.isin(found, (BACKGROUND, OTHER))] = SKIN  # where the far cheek folds over the background
+    return Face(rgb, found, turn(points).astype(np.float32), TURNED)
 
 
 def _moving_skin(frames: list[Array], found: list[Array | None]) -> Iterator[tuple[int, Array, Array]]:

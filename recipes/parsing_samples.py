@@ -16,6 +16,7 @@ from torch.utils.data import IterableDataset
 
 import parsing_things as things
 from mien.faces import topology
+from mien.faces.landmarks import roi_from_points
 from mien.types import Array
 from parsing_data import MARGIN, SIDE
 from parsing_labels import EYES, HAIR, IGNORE, LIPS, MOUTH, OCCLUDER, fill
@@ -28,9 +29,9 @@ HALF = CROP // 2
 
 @dataclass(frozen=True)
 class Spoil:
-    """How often what is done to a sample; see `Samples`. kinds: shares of photos, portraits, clips."""
+    """How often what is done to a sample; see `Samples`. kinds: shares of photos, portraits, clips, turned."""
 
-    kinds: tuple[float, float, float] = (0.6, 0.22, 0.18)
+    kinds: tuple[float, ...] = (0.38, 0.14, 0.13, 0.35)
     covered: float = 0.62
     again: float = 0.25
     glasses: float = 0.18
@@ -73,7 +74,7 @@ class Samples(IterableDataset[tuple[torch.Tensor, torch.Tensor]]):
         self.rgb, self.label, self.points, self.kind = (load(name) for name in ("rgb", "label", "points", "kind"))
         hands = np.load(folder / f"hands-{part}.npz", allow_pickle=False)
         self.hands = [hands[name] for name in sorted(hands)]
-        self.kinds = [np.flatnonzero(self.kind == k) for k in range(3)]
+        self.kinds = [np.flatnonzero(self.kind == k) for k in range(4)]
         self.batch, self.seed, self.start, self.spoil, self.lag = batch, seed, start, spoil, lag
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -98,7 +99,7 @@ class Samples(IterableDataset[tuple[torch.Tensor, torch.Tensor]]):
     def sample(self, rng: Rng, number: int | None = None) -> Sample:
         """One face, spoilt; `number` picks it, otherwise it is drawn."""
         spoil = self.spoil
-        i = int(rng.choice(self.kinds[int(rng.choice(3, p=spoil.kinds))])) if number is None else number
+        i = int(rng.choice(self.kinds[int(rng.choice(4, p=spoil.kinds))])) if number is None else number
         rgb, label, points = np.asarray(self.rgb[i]), np.array(self.label[i]), np.asarray(self.points[i])
         picture = self._light(rng, rgb, points)
         if rng.random() < spoil.mouth:
@@ -270,10 +271,10 @@ def _narrowed(rng: Rng, picture: Array, label: Array, points: Array) -> Array:
 
 def _crop(rng: Rng, points: Array) -> Array:
     """The matrix from a kept face to the network's crop, a little off in place, size and angle."""
-    scale = CROP / SIDE * MARGIN / CROP_MARGIN * np.exp(rng.normal(0, 0.06))
-    middle = (points[:, :2].min(axis=0) + points[:, :2].max(axis=0)) / 2
-    matrix = cv2.getRotationMatrix2D(middle.tolist(), rng.normal(0, 5), scale)
-    size = np.ptp(points[:, :2], axis=0).max() * scale
+    roi = roi_from_points(points, CROP_MARGIN)
+    middle, scale = np.array([roi.cx, roi.cy]), CROP / roi.size * np.exp(rng.normal(0, 0.06))
+    matrix = cv2.getRotationMatrix2D(middle.tolist(), roi.angle + rng.normal(0, 5), scale)
+    size = CROP / CROP_MARGIN
     matrix[:, :2] = matrix[:, :2] @ (np.eye(2) + rng.normal(0, 0.05, (2, 2)))  # lenses, turned heads, an unsteady mesh
     matrix[:, 2] = middle - matrix[:, :2] @ middle
     matrix[:, 2] += (CROP - 1) / 2 - middle + rng.normal(0, 0.025, 2) * size
