@@ -132,11 +132,10 @@ def speed(shared: Path) -> None:
         zoom = side / float(np.ptp(points[:468, 1]))
         small = cv2.resize(rgb, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA)
         mesh = (points * zoom).astype(np.float32)
-        wide, near = (align.native_region(mesh, m, small.shape[1], small.shape[0]) for m in (segment.MARGIN, 1.2))
-        there, here = (mesh - np.array([region.x, region.y, 0], np.float32) for region in (wide, near))
-        around, crop = small[wide.slices], small[near.slices]
-        parsing = segment.parse(around, there).moved(near.x - wide.x, near.y - wide.y)
-        print(f"parse, {side} px: {_time(partial(segment.parse, around, there))}")
+        near = align.native_region(mesh, 1.2, small.shape[1], small.shape[0])
+        photo, crop, here = picture.Picture(small), small[near.slices], mesh - np.array([near.x, near.y, 0], np.float32)
+        parsing = segment.parse_in(photo, mesh).moved(near.x, near.y)
+        print(f"parse, {side} px: {_time(partial(segment.parse_in, photo, mesh))}")
         print(f"seen, {side} px: {_time(partial(segment.seen, crop, here, parsing))}")
     print(f"network ({segment.network().engine}): {_time(partial(odds, np.zeros((CROP, CROP, 3), np.uint8)))}")
 
@@ -160,9 +159,7 @@ def sheet(out: Path, names: list[str], columns: int = 6) -> None:
             continue
         matrix = roi_from_points(points, 1.7).to_crop(TILE)
         crop = image.warp(image.to_8bit(rgb), matrix, (TILE, TILE))
-        wide = align.native_region(points, segment.MARGIN, rgb.shape[1], rgb.shape[0])
-        local = points - np.array([wide.x, wide.y, 0], np.float32)
-        parsing = segment.parse(rgb[wide.slices], local).moved(-wide.x, -wide.y)
+        parsing = segment.parse_in(picture.Picture(rgb), points)
         seen = segment.seen(rgb, points, parsing)
         found = np.stack([parsing.laid(cells, rgb.shape[1], rgb.shape[0]) for cells in parsing.odds], axis=2)
         parts = image.warp(found, matrix, (TILE, TILE)).argmax(axis=2).astype(np.uint8)

@@ -11,6 +11,7 @@ from mien.compose import masks
 from mien.faces import segment, texture
 from mien.faces.landmarks import MeshLandmarker, Roi, roi_from_points
 from mien.faces.segment import CLASSES, Parsing
+from mien.picture import Picture
 from mien.types import Array
 
 
@@ -138,6 +139,17 @@ def test_a_wider_picture_s_answer_serves_a_crop(astronaut: tuple[Array, Array]) 
     crop, local = behind[y:220, x:210], points - np.array([x, y, 0], np.float32)
     part = segment.seen(crop, local, segment.parse(behind, points).moved(x, y))
     np.testing.assert_allclose(part, whole[y:220, x:210], atol=1e-3)
+
+
+def test_a_frame_s_answer_is_the_picture_s(astronaut: tuple[Array, Array]) -> None:
+    rgb, points = astronaut
+    behind, _ = _with_rod(rgb, points)
+    small = segment.seen(behind, points)
+    assert np.abs(segment.seen(behind, points, segment.parse_in(Picture(behind), points)) - small).mean() < 0.005
+    half = np.array([0.5, 0.5, 0], np.float32)
+    large, mesh = cv2.resize(behind, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC), (points + half) * 4 - half
+    seen = segment.seen(large, mesh, segment.parse_in(Picture(large), mesh))
+    assert np.abs(cv2.resize(seen, small.shape[::-1], interpolation=cv2.INTER_AREA) - small).mean() < 0.02
 
 
 def test_cells_are_laid_where_they_belong() -> None:

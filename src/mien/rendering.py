@@ -144,16 +144,9 @@ def _place(pixels: Pixels, part: Part, clock: Clock) -> _Placed:
         target = crop.rgb if crop.spec.template == align.NATIVE else pixels.rgb(region)
     points = part.face.points - np.array([region.x, region.y, 0], np.float32)
     with clock.stage("mask"):
-        seen = segment.seen(target, points, _parsing(pixels, part.face.points).moved(region.x, region.y))
+        seen = segment.seen(target, points, segment.parse_in(pixels, part.face.points).moved(region.x, region.y))
     rgb = np.clip(rgb / np.float32(255), 0, 1) if rgb.dtype.kind == "f" else image.to_float(rgb)
     return _Placed(region, target, rgb, alpha, seen, points)
-
-
-def _parsing(pixels: Pixels, points: Array) -> segment.Parsing:
-    """What a face and its surroundings show, in the frame's pixels."""
-    region = align.native_region(points, segment.MARGIN, pixels.width, pixels.height)
-    rgb = pixels.rgb(region)
-    return segment.parse(rgb, points - np.array([region.x, region.y, 0], np.float32)).moved(-region.x, -region.y)
 
 
 def _area(points: Array) -> float:

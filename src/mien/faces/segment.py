@@ -12,12 +12,13 @@ from threading import Lock
 import cv2
 import numpy as np
 
-from mien import image
+from mien import geometry, image
 from mien.compose import masks
+from mien.faces import align
 from mien.faces.landmarks import roi_from_points
 from mien.nets import engine
 from mien.nets.engines import Network
-from mien.types import Array
+from mien.types import Array, Pixels
 
 CLASSES = ("background", "skin", "brows", "eyes", "lips", "mouth", "nose", "hair", "other", "occluder")
 """What a pixel shows. mouth: the inside of it; other: neck, ears, clothes; occluder: anything in front of a face."""
@@ -25,6 +26,8 @@ HIDES = ("hair", "occluder")
 """What hides a face. Neck and background on the mesh are but its own rim."""
 MARGIN = 2.0
 """Side of what the network reads over the longer side of the mesh's box."""
+CROP = 256
+"""Side of the network's crop: a larger face is shrunk while it is converted."""
 RAMP = 0.3, 0.7
 """Odds of being seen that count as hidden and as seen; the mask is soft between them."""
 _asked = Lock()
@@ -64,16 +67,24 @@ def parse(rgb: Array, points: Array) -> Parsing:
 
     The picture should show MARGIN times the mesh's box; where it ends, its edge goes on. Raises WeightsError.
     """
-    net = network()
-    side = net.inputs["crop"][-1]
-    assert side is not None
-    matrix = roi_from_points(points, MARGIN).to_crop(side)
-    crop = image.warp(rgb if rgb.dtype == np.uint8 else (rgb >> 8).astype(np.uint8), matrix, (side, side))
+    matrix = roi_from_points(points, MARGIN).to_crop(CROP)
+    crop = image.warp(rgb if rgb.dtype == np.uint8 else (rgb >> 8).astype(np.uint8), matrix, (CROP, CROP))
     tensor = np.ascontiguousarray(crop.transpose(2, 0, 1)[None], np.float32) / np.float32(127.5) - 1
     with _asked:  # an engine answers one question at a time
-        (odds,) = net.run({"crop": tensor})
-    pixels = side / odds.shape[-1]  # of a cell; the first cell's centre lies between the first pixels
-    return Parsing(odds[0], (matrix + np.array([[0, 0, 0.5 - pixels / 2]] * 2)) / pixels)
+        (odds,) = network().run({"crop": tensor})
+    wide = CROP / odds.shape[-1]  # pixels of a cell; the first cell's centre lies between the first pixels
+    return Parsing(odds[0], (matrix + np.array([[0, 0, 0.5 - wide / 2]] * 2)) / wide)
+
+
+def parse_in(pixels: Pixels, points: Array) -> Parsing:
+    """`parse` for a face of a whole frame (points and answer in its pixels): only what the network reads is converted."""
+    region = align.native_region(points, MARGIN, pixels.width, pixels.height)
+    times = max(min(region.width, region.height) // CROP, 1)
+    size = max(region.width // times, 1), max(region.height // times, 1)
+    zoom = np.array([size[0] / region.width, size[1] / region.height])
+    to_small = np.column_stack([np.diag(zoom), zoom * (0.5 - np.array([region.x, region.y])) - 0.5])
+    parsing = parse(pixels.rgb(region, size), geometry.apply(to_small, points))
+    return Parsing(parsing.odds, geometry.chain(to_small, parsing.matrix))
 
 
 def seen(rgb: Array, points: Array, parsing: Parsing | None = None) -> Array:
