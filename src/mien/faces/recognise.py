@@ -52,7 +52,7 @@ class IdentityEmbedder:
     """The identity network that comes with the package (`nets/identity.py`): 128 numbers from a 112 px crop."""
 
     same = 0.45
-    """No more than one in a thousand pairs of different people is above it; see benchmarks/identity.py."""
+    """2 in 10 000 pairs of different people among the portraits lie above it; see benchmarks/identity.py."""
 
     def __init__(self, path: Path | None = None, threads: int = 1) -> None:
         self._net = shipped("identity", threads=threads) if path is None else load(path, threads=threads)
