@@ -151,9 +151,10 @@ def _write_config(folder: Path, plan: Plan, describe: object) -> None:
 def _open_log(path: Path, step: int) -> TextIO:
     """The log, without what a killed run wrote after its last checkpoint."""
     lines = path.read_text().splitlines() if path.exists() else []
-    log = path.open("w")
-    log.writelines(line + "\n" for line in lines if line.endswith("}") and json.loads(line)["step"] <= step)
-    return log
+    part = path.with_name(path.name + ".part")
+    part.write_text("".join(f"{line}\n" for line in lines if line.endswith("}") and json.loads(line)["step"] <= step))
+    os.replace(part, path)
+    return path.open("a")
 
 
 def _save(folder: Path, step: int, net: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> None:
