@@ -130,14 +130,21 @@ def pictures(shared: Path) -> Iterator[tuple[int, Array, Array | None]]:
     for number, path in enumerate(path for path in photos if not path.name.startswith("london")):
         frames = [mesh_data.image_at(path)] if path.suffix == ".jpg" else mesh_data.frames(path, 40)
         yield from ((number, rgb, None) for rgb in frames)
-    labels = dict(np.load(data / "portraits" / "faces128_pd.labels.npz", allow_pickle=False))
-    meshes = labels["landmarks478"].astype(np.float64)
-    with tarfile.open(data / "portraits" / "faces128_pd.tar") as tar:
-        for number, src in enumerate(labels["src"]):
-            if src.startswith("voteview/"):  # the others are among the photos
-                jpeg = io.BytesIO(tar.extractfile(f"{labels['name'][number]}.jpg").read()).getbuffer()  # type: ignore[union-attr]
-                rgb = cv2.imdecode(np.frombuffer(jpeg, np.uint8), 1)[..., ::-1].copy()
-                yield number, rgb, meshes[number]
+    for number, (src, rgb, mesh) in enumerate(portraits(shared)):
+        if src.startswith("voteview/"):  # the others are among the photos
+            yield number, rgb, mesh
+
+
+def portraits(shared: Path) -> Iterator[tuple[str, Array, Array]]:
+    """The small portraits: where each is from, the picture, its mesh."""
+    folder = shared / "data" / "portraits"
+    labels = dict(np.load(folder / "faces128_pd.labels.npz", allow_pickle=False))
+    with tarfile.open(folder / "faces128_pd.tar") as tar:
+        for name, src, mesh in zip(
+            labels["name"], labels["src"], labels["landmarks478"].astype(np.float64), strict=True
+        ):
+            jpeg = io.BytesIO(tar.extractfile(f"{name}.jpg").read()).getbuffer()  # type: ignore[union-attr]
+            yield str(src), cv2.imdecode(np.frombuffer(jpeg, np.uint8), 1)[..., ::-1].copy(), mesh
 
 
 def detected(detector: cv2.FaceDetectorYN, rgb: Array) -> list[Roi]:

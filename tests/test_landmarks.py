@@ -128,6 +128,13 @@ def test_presence_tells_faces_from_walls(ours: MeshLandmarker, astronaut: np.nda
     assert presence[1:].max() < 0.2
 
 
+def test_the_eyes_are_looked_at_once_more(astronaut: np.ndarray, mesh: np.ndarray) -> None:
+    once = settled(MeshLandmarker(closer=False), astronaut, ASTRONAUT)
+    moved = np.linalg.norm(mesh - once, axis=1) / eye_distance(once)
+    assert 0.005 < moved[[468, 473]].max() < 0.15
+    assert moved[list(topology.LIPS_OUTER)].max() < 0.02
+
+
 def test_many_faces_are_like_one_by_one(ours: MeshLandmarker, astronaut: np.ndarray) -> None:
     rois = [Roi(225 + i, 118, 190, i) for i in range(19)]
     points, presence = ours.landmarks(astronaut, rois)

@@ -1,7 +1,7 @@
 """What a face does: blendshape coefficients, where the eyes look, how far eyes and mouth are open; from the mesh alone.
 
-It knows what the mesh knows. The irises of the mesh network that comes with the package follow the eyes' corners instead of
-the gaze, and its lids follow a blink by a tenth (LAB.md): with it, gaze is that of the head, and shut eyes are hard to tell.
+It knows what the mesh knows: the mesh network alone moves irises and lids by hardly a tenth of what they do, the closer look
+of `faces.eyes` by most of it. On faces too small for that, gaze is that of the head, and shut eyes are hard to tell.
 Everything starts from `frontal`: the mesh in the head's own frame. Left and right are the person's own, as in ARKit.
 """
 
@@ -47,7 +47,7 @@ READ = (
 """The 146 mesh points that say what a face does, those of MediaPipe's blendshape network."""
 
 
-EYE_CENTRE = (0.14, -0.19, 0.52)
+EYE_CENTRE = (0.16, -0.235, 0.405)
 """From the middle between an eye's corners to the centre that the eyeball turns about: outwards, down, back; centimetres."""
 EYE_RADIUS = 1.0
 """From that centre to the pupil, centimetres."""

@@ -1,6 +1,6 @@
 """The 478-point mesh of a face: where to look (`Roi`), and who looks (`Landmarker`).
 
-`MeshLandmarker` is the network that comes with the package (`recipes/mesh.py` made it), `TeacherLandmarker` is
+`MeshLandmarker` is what comes with the package (`recipes/mesh.py` and `recipes/eyes.py` made it), `TeacherLandmarker` is
 MediaPipe's FaceLandmarker, which it learnt from, `FakeLandmarker` lays a canonical face into every region.
 """
 
@@ -18,6 +18,7 @@ import numpy as np
 from mien import image, weights
 from mien.errors import SettingsError, WeightsError
 from mien.faces import topology
+from mien.faces.eyes import refine
 from mien.nets import engine
 from mien.types import Array, Detection
 
@@ -99,9 +100,13 @@ class FakeLandmarker:
 
 
 class MeshLandmarker:
-    """The distilled network that comes with the package; `path`: another file of its kind."""
+    """The distilled networks that come with the package; `path`: another file in place of the mesh's.
 
-    def __init__(self, path: Path | None = None, threads: int = 2) -> None:
+    closer: whether the eyes are looked at once more (`eyes.refine`); without, lids and irises hardly move.
+    """
+
+    def __init__(self, path: Path | None = None, threads: int = 2, *, closer: bool = True) -> None:
+        self._closer, self._threads = closer, threads
         self._net = engine.shipped("mesh", threads=threads) if path is None else engine.load(path, threads=threads)
         ((self._name, shape),) = self._net.inputs.items()
         assert shape[2] is not None
@@ -116,7 +121,8 @@ class MeshLandmarker:
             mesh, logit = self._net.run({self._name: crops})
             points.append(np.stack([roi.to_picture(m, self._side) for roi, m in zip(some, mesh, strict=True)]))
             presence.append(_sigmoid(logit))
-        return np.concatenate(points), np.concatenate(presence)
+        meshes = np.concatenate(points)
+        return refine(rgb, meshes, threads=self._threads) if self._closer else meshes, np.concatenate(presence)
 
 
 class TeacherLandmarker:
