@@ -31,8 +31,8 @@ HALF = CROP // 2
 class Spoil:
     """How often what is done to a sample; see `Samples`. kinds: shares of photos, portraits, clips, turned."""
 
-    kinds: tuple[float, ...] = (0.38, 0.14, 0.13, 0.35)
-    covered: float = 0.62
+    kinds: tuple[float, ...] = (0.3, 0.12, 0.13, 0.45)
+    covered: float = 0.55
     again: float = 0.25
     glasses: float = 0.18
     hair: float = 0.1
