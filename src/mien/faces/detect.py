@@ -1,7 +1,7 @@
 """Where the faces of a picture are: the `Detector` interface, what wraps any detector, which one is taken.
 
-`mtcnn.Mtcnn` and `yunet.YuNet` are the detectors. `Shrunk` bounds the work on large pictures, `Tiled` finds faces that
-are small in them, `Rotated` finds heads that lie or hang; each wraps any detector and is one itself.
+`onestage.OneStage` runs ours and YuNet, `mtcnn.Mtcnn` is the third. `Shrunk` bounds the work on large pictures, `Tiled`
+finds faces that are small in them, `Rotated` finds heads that lie or hang; each wraps any detector and is one itself.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from mien import image, weights
 from mien.errors import SettingsError
 from mien.types import Array, Detection
 
-NAMES = ("auto", "mtcnn", "yunet")
+NAMES = ("auto", "ours", "mtcnn", "yunet")
+YUNET = ("yunet_dynamic", "yunet")
+"""Weights of YuNet, the better ones first."""
 MERGE = 0.4
 """Two boxes that share more than this of their union are one face."""
 _TURNS = {0: None, 90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
@@ -135,20 +137,29 @@ def default_detector(
     min_face: the smallest face in pixels of the shrunk picture. Raises SettingsError for another name, WeightsError
     where "yunet" is asked for and isn't there.
     """
+    network = weights_of(name, mirror=mirror)
+    if network is None:
+        import torch
+
+        from mien.faces.mtcnn import Mtcnn
+
+        torch.set_num_threads(threads)  # torch keeps this for the process
+        return Shrunk(Mtcnn(min_face=min_face), max_side)
+    from mien.faces.onestage import OneStage
+
+    return Shrunk(OneStage.known(network, min_face=min_face, threads=threads, mirror=mirror), max_side)
+
+
+def weights_of(name: str = "auto", *, mirror: Path | None = None) -> str | None:
+    """The weights that the detector called `name` reads, None for MTCNN: its own come with their wheel."""
     if name not in NAMES:
         raise SettingsError(f"no detector is called {name!r}; choose from {', '.join(NAMES)}")
-    names = ("yunet_dynamic", "yunet")
-    yunet = next((n for n in names if weights.available(n, mirror=mirror)), names[0])
-    if name == "yunet" or (name == "auto" and weights.available(yunet, mirror=mirror)):
-        from mien.faces.yunet import YuNet
-
-        return Shrunk(YuNet(weights.find(yunet, mirror=mirror), min_face=min_face, threads=threads), max_side)
-    import torch
-
-    from mien.faces.mtcnn import Mtcnn
-
-    torch.set_num_threads(threads)  # torch keeps this for the process
-    return Shrunk(Mtcnn(min_face=min_face), max_side)
+    if name == "ours":
+        return "detector"
+    here = next((n for n in YUNET if weights.available(n, mirror=mirror)), None)
+    if name == "yunet":
+        return here or YUNET[0]
+    return here if name == "auto" else None
 
 
 def iou(a: Array, b: Array, *, of: str = "union") -> Array:
