@@ -28,8 +28,8 @@ MARGIN = 2.0
 """Side of what the network reads over the longer side of the mesh's box."""
 CROP = 256
 """Side of the network's crop: a larger face is shrunk while it is converted."""
-RAMP = 0.3, 0.7
-"""Odds of being seen that count as hidden and as seen; the mask is soft between them."""
+RAMP = 0.2, 0.5
+"""Odds of being seen that count as hidden and as seen, soft between them: in doubt (shine, a mole) it is the face."""
 _asked = Lock()
 
 
