@@ -32,7 +32,10 @@ from mien.nets.identity import SIDE, IdentityNet
 from mien.nets.identity import Config as NetConfig
 
 ROOT = Path(__file__).parents[1]
-SCHEDULE = ((0, 0.0), (300, 1.0), (3500, 1.0), (5200, 0.0))
+SCHEDULE = (
+    *((0, 0.0), (300, 1.0), (3500, 1.0), (5200, 0.0)),
+    *((5300, 0.6), (8400, 0.0)),  # once more, because 5200 steps had not learnt all they could
+)
 
 
 @dataclass(frozen=True)

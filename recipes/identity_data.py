@@ -155,8 +155,8 @@ def write(shared: Path, folder: Path, first: int, last: int, seed: int) -> None:
 class Supply:
     """Which shards a step draws from: two lines through (step, shard), where they begin and where they end."""
 
-    begin: tuple[tuple[int, int], ...] = ((0, 0), (2600, 0), (3600, 50), (4400, 66), (5200, 68))
-    end: tuple[tuple[int, int], ...] = ((0, 6), (990, 39), (4000, 80), (5200, 86))
+    begin: tuple[tuple[int, int], ...] = ((0, 0), (2600, 0), (3600, 50), (4400, 66), (5200, 68), (5300, 40))
+    end: tuple[tuple[int, int], ...] = ((0, 6), (990, 39), (4000, 80), (5200, 86), (5300, 96))
 
     def shards(self, step: int) -> tuple[int, int]:
         """The first, and one past the last."""

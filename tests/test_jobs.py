@@ -75,7 +75,8 @@ def test_the_manifest_holds_no_path_and_no_time(folder: Path, tmp_path: Path) ->
     assert inside.inputs == {
         "target": provenance.sha256(folder / "photo.png"), "/0": provenance.sha256(folder / "anna.jpg")
     }  # fmt: skip
-    assert {"mesh", "occlusion"} <= set(inside.weights)
+    assert {"mesh", "parsing"} <= set(inside.weights)
+    assert set(inside.settings["engines"]) == set(inside.weights)
 
 
 def test_what_decides_a_pixel_decides_the_manifest(folder: Path, tmp_path: Path) -> None:

@@ -58,8 +58,8 @@ class Settings:
     def networks(self) -> set[str]:
         """Names of the weights that are used here and now; MTCNN's come with their own wheel, by version."""
         detector = detect.weights_of(self.detector, mirror=weights.mirror_from_environment())
-        mesh = "face_landmarker" if self.landmarks == "teacher" else "mesh"
-        return {mesh, "identity"} | ({detector} if detector else set())
+        mesh = {"face_landmarker"} if self.landmarks == "teacher" else {"mesh", "eyes"}
+        return {"identity", *mesh} | ({detector} if detector else set())
 
 
 def engines(networks: Iterable[str]) -> dict[str, str]:
