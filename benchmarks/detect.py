@@ -35,8 +35,8 @@ from mien.types import Array, Detection
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "recipes"))
+from cutouts import clip  # noqa: E402
 from mesh_data import image_at  # noqa: E402
-from occlusion_data import clip  # noqa: E402
 
 CLIPS = ("bird", "milk", "please", "sorry")
 MARKS = {"eyes": ((0, 1), (0, 1)), "mouth": ((3, 4), (87, 93))}  # of the five -> of the 189 marks

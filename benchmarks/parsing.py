@@ -33,7 +33,7 @@ from mien.types import Array
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "recipes"))
-from parsing_data import clip  # noqa: E402
+from cutouts import clip  # noqa: E402
 from parsing_labels import HAIR, IGNORE, OCCLUDER, paint  # noqa: E402
 from parsing_samples import CROP, HALF, Samples, Spoil  # noqa: E402
 

@@ -18,9 +18,9 @@ import cv2
 import numpy as np
 import skimage.data
 
+import cutouts
 import mesh_data
 import occluders
-import occlusion_data
 from mien import geometry, weights
 from mien.faces import topology
 from mien.faces.detect import iou
@@ -35,6 +35,7 @@ MOST = 448  # longest side of a kept picture, px
 KEPT = 192  # side of a turned or covered face
 FRAMES_A_CLIP = 10
 DRAWN_HANDS = 400
+HAND_FACE = 75  # height of the face that a cut-out hand belongs to, px
 HELD_OUT_CLIPS = ("bird", "milk", "please", "sorry")  # one signer is for the test
 HELD_OUT_EVERY = 12  # every n-th whole photo is for choosing the threshold
 POINTS = 41
@@ -89,8 +90,8 @@ def hands(shared: Path, folder: Path, seed: int) -> None:
     found: list[Array] = []
     for path in sorted((shared / "data/asl").glob("*.mkv")):
         if path.stem not in HELD_OUT_CLIPS:
-            frames = occlusion_data.clip(path)[::2]
-            found += occlusion_data._hands(frames, occlusion_data.meshes(frames, teacher, detector))
+            frames = cutouts.clip(path)[::2]
+            found += cutouts.hands(frames, cutouts.meshes(frames, teacher, detector), HAND_FACE)
     rng = np.random.default_rng(seed)
     found += [_drawn_hand(rng) for _ in range(DRAWN_HANDS)]
     np.savez(folder / "hands.npz", **{f"{i:05d}": hand for i, hand in enumerate(found)})

@@ -8,10 +8,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+import cutouts
 import detector_data
 import detector_mosaics
 import detector_things
-import occlusion_data
 from detector_data import Rng
 from detector_samples import boxes_of
 from mien import image, weights
@@ -60,7 +60,7 @@ def _pictures(shared: Path, data: Path, teacher: OneStage) -> Iterator[tuple[Arr
     whole = [(np.ascontiguousarray(p.rgba[..., :3]), boxes_of(p.faces)) for p in pictures]
     for path in sorted((shared / "data/asl").glob("*.mkv")):
         if path.stem not in detector_data.HELD_OUT_CLIPS:
-            whole += [(rgb, _boxes(teacher, rgb)) for rgb in occlusion_data.clip(path)[::5]]
+            whole += [(rgb, _boxes(teacher, rgb)) for rgb in cutouts.clip(path)[::5]]
     maker = detector_mosaics.Maker(pictures, detector_data.scenes(), [], [])
     none = np.zeros((0, 4))
     yield from ((scene, none) for scene in maker.scenes)

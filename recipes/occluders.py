@@ -1,4 +1,4 @@
-"""Things in front of a face, for the occlusion network: cut-out and drawn hands, bars, microphones, masks, strands.
+"""Things in front of a face, to cover it: cut-out and drawn hands, bars, microphones, masks, strands.
 
 Each maker returns an RGBA layer (side x side x 4, uint8) over the picture of the face. Colours are RGB.
 """

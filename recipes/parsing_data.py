@@ -8,16 +8,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 
+import cutouts
 from mesh_data import _strips
 from mien import geometry, image, raster
-from mien.compose import masks
 from mien.faces import texture, topology
-from mien.faces.landmarks import Landmarker, roi_from_detection, roi_from_points
-from mien.types import Array, Detection, Pose
+from mien.faces.landmarks import Landmarker, roi_from_points
+from mien.types import Array, Pose
 from parsing_labels import BACKGROUND, IGNORE, OTHER, SKIN, Teachers, forget_glasses, label
 
 SIDE = 256  # of a kept face, px
@@ -39,29 +38,6 @@ class Face:
     kind: int
 
 
-def clip(path: Path) -> list[Array]:
-    """All frames of a clip as RGB."""
-    with av.open(str(path)) as container:
-        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-
-
-def meshes(frames: list[Array], teacher: Landmarker, detector: cv2.FaceDetectorYN) -> list[Array | None]:
-    """The largest face's mesh in every frame, None where there is none."""
-    found: list[Array | None] = []
-    for rgb in frames:
-        detector.setInputSize((rgb.shape[1], rgb.shape[0]))
-        rows = detector.detect(np.ascontiguousarray(rgb[..., ::-1]))[1]
-        if rows is None:
-            found.append(None)
-            continue
-        row = max(rows, key=lambda r: r[2])
-        roi = roi_from_detection(Detection((0, 0, 1, 1), float(row[14]), row[4:14].reshape(5, 2)))
-        first, _ = teacher.landmarks(rgb, [roi])
-        mesh, presence = teacher.landmarks(rgb, [roi_from_points(first[0])])
-        found.append(mesh[0] if presence[0] > 0.6 else None)
-    return found
-
-
 def cut(rgb: Array, points: Array) -> tuple[Array, Array, Array]:
     """The face on SIDE x SIDE pixels, upright, its mesh there, and the matrix that brought it there."""
     matrix = roi_from_points(points, MARGIN).to_crop(SIDE)
@@ -80,11 +56,11 @@ def prepare(shared: Path, folder: Path, teacher: Landmarker) -> None:
             kept[i % HELD_OUT_EVERY == 0].append(face)
     hands: dict[bool, list[Array]] = {False: [], True: []}
     for path in sorted((shared / "data" / "asl").glob("*.mkv")):
-        frames = clip(path)
-        found = meshes(frames, teacher, detector)
+        frames = cutouts.clip(path)
+        found = cutouts.meshes(frames, teacher, detector)
         held_out = path.stem in HELD_OUT_CLIPS
         kept[held_out] += _clean(frames, found, teachers)
-        hands[held_out] += _hands(frames, found)
+        hands[held_out] += cutouts.hands(frames, found, SIDE / MARGIN)
     for held_out, name in ((False, "train"), (True, "test")):
         rng = np.random.default_rng(held_out)
         kept[held_out] += [turned(face, rng) for face in kept[held_out]]
@@ -108,7 +84,7 @@ def _face(rgb: Array, points: Array, teachers: Teachers, kind: int, ignore: Arra
 def _photos(shared: Path, teacher: Landmarker, detector: cv2.FaceDetectorYN, teachers: Teachers) -> Iterator[Face]:
     for path in sorted((shared / "data" / "photos").glob("*/*.jpg")):
         rgb = cv2.imread(str(path))[..., ::-1].copy()
-        points = meshes([rgb], teacher, detector)[0]
+        points = cutouts.meshes([rgb], teacher, detector)[0]
         if points is not None:
             yield _face(rgb, points, teachers, PHOTO)
 
@@ -152,24 +128,6 @@ def turned(face: Face, rng: np.random.Generator) -> Face:
     return Face(rgb, found, turn(points).astype(np.float32), TURNED)
 
 
-def _moving_skin(frames: list[Array], found: list[Array | None]) -> Iterator[tuple[int, Array, Array]]:
-    """Per second frame with a face: its number, its mesh, and where skin-coloured things move (H x W bool)."""
-    still = np.median(np.array(frames[:: max(len(frames) // 40, 1)]), axis=0).astype(np.float32)
-    for i in range(0, len(frames), 2):
-        mesh, rgb = found[i], frames[i].astype(np.float32)
-        if mesh is None:
-            continue
-        own = texture.vertex_colours(frames[i], mesh)[texture.skin_vertices()] / np.float32(255)
-        red = rgb[..., 0] - rgb[..., 1] > 0.35 * float(np.median(own[:, 0] - own[:, 1])) * 255  # walls are grey
-        skin = red & (masks.fit_skin(own).probability(rgb / 255) > 0.5)
-        yield i, mesh, skin & (cv2.blur(np.abs(rgb - still).max(axis=2), (5, 5)) > 22)
-
-
-def _head(mesh: Array, shape: tuple[int, int], scale: float) -> Array:
-    middle = mesh[:468, :2].mean(axis=0)
-    return masks.hull((mesh[:468, :2] - middle) * scale + middle, shape) > 0.5
-
-
 def _clean(frames: list[Array], found: list[Array | None], teachers: Teachers) -> list[Face]:
     """Frames of a clip in which nothing is in front of the face: nothing of skin's colour moves beside it, and it
     hardly differs from the median anywhere. What moves farther away isn't learnt from."""
@@ -178,39 +136,13 @@ def _clean(frames: list[Array], found: list[Array | None], teachers: Teachers) -
     face = texture.inside()
     usual = cv2.blur(np.median(np.array(sample), axis=0).astype(np.float32), (5, 5))
     kept = []
-    for i, mesh, moving in _moving_skin(frames, found):
+    for i, mesh, moving in cutouts.moving_skin(frames, found):
         off = np.abs(cv2.blur(flats[i].astype(np.float32), (5, 5)) - usual).max(axis=2)[face]
-        beside = moving & _head(mesh, moving.shape, 1.5) & ~_head(mesh, moving.shape, 1.02)
+        beside = moving & cutouts.head(mesh, moving.shape, 1.5) & ~cutouts.head(mesh, moving.shape, 1.02)
         if (off > 40).mean() < 0.005 and beside.sum() < 0.06 * np.ptp(mesh[:468, 0]) ** 2:
-            kept.append((i, mesh, moving & ~_head(mesh, moving.shape, 1.02)))
+            kept.append((i, mesh, moving & ~cutouts.head(mesh, moving.shape, 1.02)))
     some = kept[:: max(len(kept) // CLIP_FRAMES, 1)]
     wide = np.ones((5, 5), np.uint8)
     return [
         _face(frames[i], mesh, teachers, CLIP, cv2.dilate(away.astype(np.uint8), wide) > 0) for i, mesh, away in some
     ]
-
-
-def _hands(frames: list[Array], found: list[Array | None]) -> list[Array]:
-    """Moving skin outside the face as RGBA cut-outs, scaled so that the face they belong to fills a kept crop."""
-    kept = []
-    for i, mesh, moving in _moving_skin(frames, found):
-        head = _head(mesh, moving.shape, 1.35)
-        blob = cv2.morphologyEx((moving & ~head).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3)))
-        blob = cv2.morphologyEx(blob, cv2.MORPH_CLOSE, np.ones((5, 5)))
-        width = float(np.ptp(mesh[:468, 0]))
-        near_head = cv2.dilate(head.astype(np.uint8), np.ones((5, 5))) > 0
-        _, labels, stats, _ = cv2.connectedComponentsWithStats(blob)
-        for number, (x, y, w, h, area) in enumerate(stats.tolist()):
-            one = (labels == number).astype(np.uint8)
-            if number == 0 or not (0.3 * width) ** 2 < area < 2 * width**2 or one[near_head].sum() > 0.04 * area:
-                continue
-            outline = cv2.convexHull(max(cv2.findContours(one, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0], key=len))
-            thick = cv2.distanceTransform(one, cv2.DIST_L2, 3).max()
-            if thick < 0.1 * width or area < 0.5 * cv2.contourArea(outline):
-                continue
-            window = np.s_[max(y - 3, 0) : y + h + 3, max(x - 3, 0) : x + w + 3]
-            alpha = cv2.GaussianBlur(cv2.erode(one[window] * 255, np.ones((3, 3))), (0, 0), 0.8)
-            scale = SIDE / MARGIN / float(np.ptp(mesh[:468, 1]))
-            size = (round(alpha.shape[1] * scale), round(alpha.shape[0] * scale))
-            kept.append(cv2.resize(np.dstack([frames[i][window], alpha]), size, interpolation=cv2.INTER_CUBIC))
-    return kept

@@ -1,4 +1,4 @@
-"""Hands cut out of clips, for what is to be put in front of faces."""
+"""Hands cut out of clips, for what is to be put in front of faces; and where in a clip something in skin's colour moves."""
 
 from __future__ import annotations
 
@@ -13,9 +13,6 @@ from mien.compose import masks
 from mien.faces import texture
 from mien.faces.landmarks import Landmarker, roi_from_detection, roi_from_points
 from mien.types import Array, Detection
-
-SIDE = 128  # of a kept face, px
-MARGIN = 1.7  # over the mesh's longer side
 
 
 def clip(path: Path) -> list[Array]:
@@ -41,7 +38,7 @@ def meshes(frames: list[Array], teacher: Landmarker, detector: cv2.FaceDetectorY
     return found
 
 
-def _moving_skin(frames: list[Array], found: list[Array | None]) -> Iterator[tuple[int, Array, Array]]:
+def moving_skin(frames: list[Array], found: list[Array | None]) -> Iterator[tuple[int, Array, Array]]:
     """Per second frame with a face: its number, its mesh, and where skin-coloured things move (H x W bool)."""
     still = np.median(np.array(frames[:: max(len(frames) // 40, 1)]), axis=0).astype(np.float32)
     for i in range(0, len(frames), 2):
@@ -54,24 +51,25 @@ def _moving_skin(frames: list[Array], found: list[Array | None]) -> Iterator[tup
         yield i, mesh, skin & (cv2.blur(np.abs(rgb - still).max(axis=2), (5, 5)) > 22)
 
 
-def _head(mesh: Array, shape: tuple[int, int], scale: float) -> Array:
+def head(mesh: Array, shape: tuple[int, int], scale: float) -> Array:
+    """The mesh's hull, `scale` times as wide (H x W bool)."""
     middle = mesh[:468, :2].mean(axis=0)
     return masks.hull((mesh[:468, :2] - middle) * scale + middle, shape) > 0.5
 
 
-def _hands(frames: list[Array], found: list[Array | None]) -> list[Array]:
-    """Moving skin outside the face as RGBA cut-outs, scaled so that the face they belong to fills a kept crop."""
+def hands(frames: list[Array], found: list[Array | None], face: float) -> list[Array]:
+    """Moving skin outside the face as RGBA cut-outs, scaled so that the face they belong to is `face` pixels high."""
     kept = []
-    for i, mesh, moving in _moving_skin(frames, found):
-        head = _head(mesh, moving.shape, 1.35)
-        blob = cv2.morphologyEx((moving & ~head).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3)))
+    for i, mesh, moving in moving_skin(frames, found):
+        near = head(mesh, moving.shape, 1.35)
+        blob = cv2.morphologyEx((moving & ~near).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3)))
         blob = cv2.morphologyEx(blob, cv2.MORPH_CLOSE, np.ones((5, 5)))
         width = float(np.ptp(mesh[:468, 0]))
-        near_head = cv2.dilate(head.astype(np.uint8), np.ones((5, 5))) > 0
+        near_head = cv2.dilate(near.astype(np.uint8), np.ones((5, 5))) > 0
         _, labels, stats, _ = cv2.connectedComponentsWithStats(blob)
-        for label, (x, y, w, h, area) in enumerate(stats.tolist()):
-            one = (labels == label).astype(np.uint8)
-            if label == 0 or not (0.3 * width) ** 2 < area < 2 * width**2 or one[near_head].sum() > 0.04 * area:
+        for number, (x, y, w, h, area) in enumerate(stats.tolist()):
+            one = (labels == number).astype(np.uint8)
+            if number == 0 or not (0.3 * width) ** 2 < area < 2 * width**2 or one[near_head].sum() > 0.04 * area:
                 continue
             outline = cv2.convexHull(max(cv2.findContours(one, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0], key=len))
             thick = cv2.distanceTransform(one, cv2.DIST_L2, 3).max()
@@ -79,6 +77,7 @@ def _hands(frames: list[Array], found: list[Array | None]) -> list[Array]:
                 continue
             window = np.s_[max(y - 3, 0) : y + h + 3, max(x - 3, 0) : x + w + 3]
             alpha = cv2.GaussianBlur(cv2.erode(one[window] * 255, np.ones((3, 3))), (0, 0), 0.8)
-            scale = SIDE / MARGIN / float(np.ptp(mesh[:468, 1]))
-            kept.append(cv2.resize(np.dstack([frames[i][window], alpha]), None, fx=scale, fy=scale))
+            scale = face / float(np.ptp(mesh[:468, 1]))
+            size = (round(alpha.shape[1] * scale), round(alpha.shape[0] * scale))
+            kept.append(cv2.resize(np.dstack([frames[i][window], alpha]), size, interpolation=cv2.INTER_CUBIC))
     return kept
