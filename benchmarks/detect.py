@@ -52,7 +52,7 @@ def detectors(mirror: Path, threads: int) -> dict[str, Callable[[], Detector]]:
         "mtcnn, 40 px, 0.6 0.7 0.8": lambda: Mtcnn(thresholds=(0.6, 0.7, 0.8)),
         "mtcnn, 20 px": lambda: Mtcnn(20),
     }
-    for name, label in (("detector", "ours"), ("yunet_dynamic", "yunet_dynamic"), ("yunet", "yunet")):
+    for name, label in (("detector", "mien"), ("yunet_dynamic", "yunet_dynamic"), ("yunet", "yunet")):
         if name in weights.cards() and weights.available(name, mirror=mirror):
             table[label] = lambda name=name: OneStage.known(name, min_face=20, threads=threads, mirror=mirror)
     return table
@@ -174,8 +174,8 @@ def times(shared: Path) -> None:
 def sheet(shared: Path, path: Path) -> None:
     """Draw what ours (green) and YuNet (yellow) find on the photos with several faces; for looking, not for showing."""
     entries, photos = ci_set(shared)
-    finders = {n: m() for n, m in detectors(shared / "weights", 2).items() if n in ("ours", "yunet_dynamic")}
-    colours = {"ours": (0, 255, 0), "yunet_dynamic": (255, 230, 0)}
+    finders = {n: m() for n, m in detectors(shared / "weights", 2).items() if n in ("mien", "yunet_dynamic")}
+    colours = {"mien": (0, 255, 0), "yunet_dynamic": (255, 230, 0)}
     tiles = []
     for entry, rgb in zip(entries, photos, strict=True):
         if not entry["file"].startswith("nasa"):
@@ -185,9 +185,9 @@ def sheet(shared: Path, path: Path) -> None:
             for d in finder.detect(rgb):
                 box = [int(v) for v in d.box]
                 cv2.rectangle(drawn, box[:2], box[2:], colours[name], 2)
-                at = (box[0], box[1] - 4 if name == "ours" else box[3] + 14)
+                at = (box[0], box[1] - 4 if name == "mien" else box[3] + 14)
                 cv2.putText(drawn, f"{d.score:.2f}", at, 0, 0.5, colours[name], 1, 16)
-                for x, y in d.points if name == "ours" else []:
+                for x, y in d.points if name == "mien" else []:
                     cv2.circle(drawn, (int(x), int(y)), 2, (255, 0, 0), -1)
         scale = 420 / drawn.shape[0]
         tiles.append(cv2.resize(drawn, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))

@@ -135,8 +135,7 @@ def test_inspect_shows_the_manifest_of_a_swapped_file(swapped: Path) -> None:
 
 
 def test_inspect_tells_what_a_face_does(photo: Path, tmp_path: Path) -> None:
-    (line,) = [line for line in mien("inspect", photo).splitlines() if line.startswith("face")]
-    assert line.startswith("face 1: ")
+    line = next(line for line in mien("inspect", photo).splitlines() if line.startswith("face 1: "))
     assert "mouthSmile" in line, "the astronaut smiles"
     picture.save(tmp_path / "grey.png", picture.Picture(np.full((64, 64, 3), 128, np.uint8)), Manifest("test input"))
     assert "no face found" in mien("inspect", tmp_path / "grey.png")

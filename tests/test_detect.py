@@ -49,7 +49,7 @@ def mtcnn() -> Mtcnn:
 
 
 @pytest.fixture(scope="module")
-def ours() -> OneStage:
+def mien() -> OneStage:
     return OneStage.known("detector", threads=1)
 
 
@@ -66,7 +66,7 @@ def found(detector: Detector, rgb: Array, boxes: Array) -> tuple[int, int]:
     return int((shared.max(axis=1) > 0.3).sum()), int((shared.max(axis=0) <= 0.3).sum())
 
 
-@pytest.mark.parametrize("name", ["mtcnn", "ours"])
+@pytest.mark.parametrize("name", ["mtcnn", "mien"])
 def test_the_astronaut_is_found(name: str, astronaut: Array, request: pytest.FixtureRequest) -> None:
     (face,) = request.getfixturevalue(name).detect(astronaut)
     assert overlap(face) > 0.7
@@ -76,20 +76,20 @@ def test_the_astronaut_is_found(name: str, astronaut: Array, request: pytest.Fix
     assert np.abs(face.points - eyes_nose_mouth).max() < 6
 
 
-@pytest.mark.parametrize("name", ["mtcnn", "ours"])
+@pytest.mark.parametrize("name", ["mtcnn", "mien"])
 def test_smallest_face_is_a_setting(name: str, astronaut: Array) -> None:
     small = cv2.resize(astronaut, (160, 160), interpolation=cv2.INTER_AREA)  # the face is about 30 px
     assert len(default_detector(name, min_face=20).detect(small)) == 1
     assert default_detector(name, min_face=80).detect(small) == []
 
 
-@pytest.mark.parametrize("name", ["mtcnn", "ours"])
+@pytest.mark.parametrize("name", ["mtcnn", "mien"])
 @pytest.mark.parametrize("shape", [(1, 1), (5, 300), (11, 11), (13, 12), (37, 51)])
 def test_tiny_pictures_have_no_face(name: str, shape: tuple[int, int], request: pytest.FixtureRequest) -> None:
     assert request.getfixturevalue(name).detect(np.full((*shape, 3), 128, np.uint8)) == []
 
 
-@pytest.mark.parametrize("name", ["mtcnn", "ours"])
+@pytest.mark.parametrize("name", ["mtcnn", "mien"])
 def test_noise_has_no_face(name: str, request: pytest.FixtureRequest) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
     assert request.getfixturevalue(name).detect(noise) == []
@@ -111,14 +111,14 @@ def test_both_detectors_mean_the_same_points(mtcnn: Mtcnn, ours: OneStage, astro
     assert b[0, 0] < b[1, 0], "the eye on the picture's left first"
 
 
-@pytest.mark.parametrize("name", ["mtcnn", "ours"])
+@pytest.mark.parametrize("name", ["mtcnn", "mien"])
 @pytest.mark.parametrize("turn", [cv2.ROTATE_90_CLOCKWISE, cv2.ROTATE_180, cv2.ROTATE_90_COUNTERCLOCKWISE])
 def test_rotated_brings_box_and_points_back(
     name: str, astronaut: Array, turn: int, request: pytest.FixtureRequest
 ) -> None:
     picture = cv2.rotate(astronaut[20:300, 60:440], turn)
     # Ours half takes a hanging head for an upright one: only all angles, and the surest face, tell.
-    face = Rotated(request.getfixturevalue(name), always=name == "ours").detect(picture)[0]
+    face = Rotated(request.getfixturevalue(name), always=name == "mien").detect(picture)[0]
     back = {cv2.ROTATE_90_CLOCKWISE: 2, cv2.ROTATE_180: 1, cv2.ROTATE_90_COUNTERCLOCKWISE: 0}[turn]
     mask = np.zeros((280, 380), np.uint8)
     x0, y0, x1, y1 = (round(v) for v in np.subtract(FACE, (60, 20, 60, 20)))
@@ -180,7 +180,7 @@ def test_yunet_that_is_not_there_says_how_to_get_it(tmp_path: Path, monkeypatch:
 
 
 def test_weights_are_named_for_the_manifest() -> None:
-    assert [weights_of(name) for name in ("ours", "yunet", "mtcnn")] == ["detector", "yunet_dynamic", None]
+    assert [weights_of(name) for name in ("mien", "yunet", "mtcnn")] == ["detector", "yunet_dynamic", None]
 
 
 @pytest.mark.shared
@@ -193,7 +193,7 @@ def test_weights_are_named_for_the_manifest() -> None:
         (lambda: OneStage.known("yunet", mirror=WEIGHTS), 17, 0),
         (lambda: OneStage.known("detector"), 15, 4),  # hands and oranges
     ],
-    ids=["mtcnn", "yunet_dynamic", "yunet", "ours"],
+    ids=["mtcnn", "yunet_dynamic", "yunet", "mien"],
 )
 def test_real_photos(make: Callable[[], Detector], least: int, most_false: int) -> None:
     """The photos with several faces, helmets, low light and no face: 17 faces by eye."""

@@ -20,7 +20,7 @@ NETWORKS = sorted(name for name, card in weights.cards().items() if card.shipped
 
 def feed_of(network: engines.Network, batch: int = 1) -> dict[str, Array]:
     """What every network can read, `batch` times over where its file allows that."""
-    return {name: np.repeat(engine.probe(s), 1 if s[0] else batch, axis=0) for name, s in network.inputs.items()}
+    return {n: np.repeat(engine.probe(n, s), 1 if s[0] else batch, axis=0) for n, s in network.inputs.items()}
 
 
 @pytest.mark.parametrize("name", NETWORKS)

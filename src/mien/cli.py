@@ -27,7 +27,7 @@ app = typer.Typer(
 )
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="The file (or folder of numbered pictures) to write.")]
-Detector = Annotated[str, typer.Option(help="auto, mtcnn or yunet.")]
+Detector = Annotated[str, typer.Option(help="auto, mien (ours), mtcnn or yunet (where its file is).")]
 Landmarks = Annotated[str, typer.Option(help="auto, mesh (ours) or teacher (MediaPipe's file and ai-edge-litert).")]
 Every = Annotated[int, typer.Option(help="Look for new faces every so many frames; meshes follow in between.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output that is there already.")]

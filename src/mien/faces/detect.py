@@ -18,7 +18,7 @@ from mien import image, weights
 from mien.errors import SettingsError
 from mien.types import Array, Detection
 
-NAMES = ("auto", "ours", "mtcnn", "yunet")
+NAMES = ("auto", "mien", "mtcnn", "yunet")
 YUNET = ("yunet_dynamic", "yunet")
 """Weights of YuNet, the better ones first."""
 MERGE = 0.4
@@ -154,7 +154,7 @@ def weights_of(name: str = "auto", *, mirror: Path | None = None) -> str | None:
     """The weights that the detector called `name` reads, None for MTCNN: its own come with their wheel."""
     if name not in NAMES:
         raise SettingsError(f"no detector is called {name!r}; choose from {', '.join(NAMES)}")
-    if name == "ours":
+    if name == "mien":
         return "detector"
     here = next((n for n in YUNET if weights.available(n, mirror=mirror)), None)
     if name == "yunet":

@@ -70,25 +70,35 @@ def chosen(path: Path, threads: int = 1, gate: Mapping[str, float] | None = None
 
 def measure(path: Path, threads: int = 1, gate: Mapping[str, float] | None = None) -> dict[str, float]:
     """Seconds that one face takes in each engine that is installed and passes the gate: the best of a few runs."""
-    networks = {name: engines.open_in(name, path, threads) for name in engines.installed() if name in EXACT or gate}
-    default = networks[DEFAULT]
-    feed = {name: probe(shape) for name, shape in default.inputs.items()}
+    default = engines.open_in(DEFAULT, path, threads)
+    feed = {name: probe(name, shape) for name, shape in default.inputs.items()}
     exact = default.run(feed)
-    return {
-        name: _best(network, feed)
-        for name, network in networks.items()
-        if name in EXACT or _passes(network.run(feed), exact, default.outputs, gate or {})
-    }
+    seconds = {DEFAULT: _best(default, feed)}
+    for name in engines.installed():
+        if name == DEFAULT or not (name in EXACT or gate):
+            continue
+        try:
+            network = engines.open_in(name, path, threads)
+            found = network.run(feed)
+        except Exception:  # each engine has its own; one that can't run somebody else's file is no candidate
+            continue
+        if name in EXACT or _passes(found, exact, default.outputs, gate or {}):
+            seconds[name] = _best(network, feed)
+    return seconds
 
 
-def probe(shape: tuple[int | None, ...]) -> Array:
-    """What a network is tried on: a face of the package's own for a picture, small numbers for anything else."""
+def probe(name: str, shape: tuple[int | None, ...]) -> Array:
+    """What a network is tried on: a face of the package's own for a picture, small numbers for anything else.
+
+    Pictures are RGB in [-1, 1], or BGR bytes for an input called "bgr", as detectors read them.
+    """
     lengths = [1 if i == 0 else (n or 480) for i, n in enumerate(shape)]
     if len(lengths) == 4 and lengths[1] == 3:
         bgr = cv2.imread(str(next(iter(sorted((weights.ASSETS / "bank").glob("*.jpg"))))))
         assert bgr is not None
-        crop = cv2.resize(bgr, (lengths[3], lengths[2]), interpolation=cv2.INTER_AREA)[..., ::-1]
-        return np.ascontiguousarray(crop.transpose(2, 0, 1)[None], np.float32) / np.float32(127.5) - 1
+        crop = cv2.resize(bgr, (lengths[3], lengths[2]), interpolation=cv2.INTER_AREA).astype(np.float32)
+        crop = crop if name == "bgr" else crop[..., ::-1] / np.float32(127.5) - 1
+        return np.ascontiguousarray(crop.transpose(2, 0, 1)[None])
     return np.random.default_rng(0).normal(0, 0.5, lengths).astype(np.float32)
 
 

@@ -129,6 +129,12 @@ def _reduced(of: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return reduce
 
 
+def _gather(a: Attributes, x: Tensor, index: Tensor) -> Tensor:
+    axis = a.get("axis", 0) % x.ndim
+    found = x.index_select(axis, index.reshape(-1) % x.shape[axis])
+    return found.reshape(tuple(x.shape[:axis]) + tuple(index.shape) + tuple(x.shape[axis + 1 :]))
+
+
 def _reshape(a: Attributes, x: Tensor, shape: Tensor) -> Tensor:
     return x.reshape([x.shape[i] if n == 0 and not a.get("allowzero") else n for i, n in enumerate(shape.tolist())])
 
@@ -194,9 +200,7 @@ _OPERATORS: dict[str, Callable[..., Any]] = {
     "Exp": lambda a, x: x.exp(),
     "Expand": lambda a, x, shape: x.expand(torch.broadcast_shapes(x.shape, tuple(shape.tolist()))),
     "Flatten": _flatten,
-    "Gather": lambda a, x, index: x.index_select(a.get("axis", 0), index.reshape(-1)).reshape(
-        *x.shape[: a.get("axis", 0)], *index.shape, *x.shape[a.get("axis", 0) + 1 :]
-    ),
+    "Gather": _gather,
     "Gelu": lambda a, x: F.gelu(x, approximate=a.get("approximate", b"none").decode()),
     "Gemm": _gemm,
     "GlobalAveragePool": lambda a, x: x.mean((2, 3), keepdim=True),
