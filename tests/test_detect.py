@@ -95,7 +95,7 @@ def test_noise_has_no_face(name: str, request: pytest.FixtureRequest) -> None:
     assert request.getfixturevalue(name).detect(noise) == []
 
 
-def test_ours_finds_everybody_in_a_row(ours: OneStage) -> None:
+def test_ours_finds_everybody_in_a_row() -> None:
     """Composite faces of the package side by side, from 26 to 104 px high."""
     faces = [cv2.imread(str(path))[..., ::-1] for path in sorted((weights.ASSETS / "bank").glob("*.jpg"))[:4]]
     picture = np.full((240, 640, 3), 120, np.uint8)
@@ -105,8 +105,8 @@ def test_ours_finds_everybody_in_a_row(ours: OneStage) -> None:
     assert sorted(int((d.box[0] + d.box[2]) / 2) // 160 for d in ours.detect(picture)) == [0, 1, 2, 3]
 
 
-def test_both_detectors_mean_the_same_points(mtcnn: Mtcnn, ours: OneStage, astronaut: Array) -> None:
-    a, b = mtcnn.detect(astronaut)[0].points, ours.detect(astronaut)[0].points
+def test_both_detectors_mean_the_same_points(mtcnn: Mtcnn, mien: OneStage, astronaut: Array) -> None:
+    a, b = mtcnn.detect(astronaut)[0].points, mien.detect(astronaut)[0].points
     assert np.abs(a - b).max() < 6
     assert b[0, 0] < b[1, 0], "the eye on the picture's left first"
 
