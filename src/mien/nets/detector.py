@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mien.nets.blocks import Block, conv
+
 STRIDES = (8, 16, 32)
 KINDS = (1, 4, 10)
 """Numbers a cell gives: its score, a box, five points."""
@@ -30,19 +32,6 @@ class Config:
     widths: tuple[int, int, int] = (40, 52, 56)
     blocks: tuple[int, int, int] = (1, 1, 1)
     neck: int = 32
-
-
-class Block(nn.Module):
-    """Two 3 x 3 convolutions round a skip connection."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.first = conv(width, width)
-        self.second = nn.Sequential(*list(conv(width, width))[:-1])
-        self.act = nn.ReLU(inplace=True)
-
-    def forward(self, x: Tensor) -> Tensor:  # B x C x H x W
-        return self.act(x + self.second(self.first(x)))
 
 
 class Detector(nn.Module):
@@ -112,10 +101,3 @@ def _head(width: int) -> nn.Conv2d:
     nn.init.zeros_(head.bias)
     nn.init.constant_(head.bias[0], -math.log(1 / PRIOR - 1))
     return head
-
-
-def conv(before: int, after: int, stride: int = 1) -> nn.Sequential:
-    """A 3 x 3 convolution with its batch norm and ReLU."""
-    return nn.Sequential(
-        nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU(inplace=True)
-    )

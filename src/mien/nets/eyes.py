@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from mien.nets.blocks import Block, conv
+
 POINTS = 21
 SIZE = (64, 48)
 """Width and height of the crop, pixels."""
@@ -19,7 +21,9 @@ class EyeNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.features = nn.Sequential(_conv(3, 16, 2), _conv(16, 32, 2), Block(32), _conv(32, 48, 2), Block(48))
+        self.features = nn.Sequential(
+            conv(3, 16, stride=2), conv(16, 32, stride=2), Block(32), conv(32, 48, stride=2), Block(48)
+        )
         self.readout = nn.Sequential(nn.Conv2d(48, 16, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
         self.code = nn.Linear(16 * (SIZE[0] // 8) * (SIZE[1] // 8), 64)
         self.points = nn.Linear(64, POINTS * 2)
@@ -29,19 +33,3 @@ class EyeNet(nn.Module):
         with torch.autocast(crop.device.type, enabled=False):  # a tenth of a pixel needs more than bf16's 8 bits
             points = self.points(torch.relu(self.code(x.float()))).unflatten(1, (POINTS, 2)) * (SIZE[0] / 4)
         return points + points.new_tensor([(SIZE[0] - 1) / 2, (SIZE[1] - 1) / 2])
-
-
-class Block(nn.Module):
-    """Two 3 x 3 convolutions round a skip connection."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.first = _conv(width, width)
-        self.second = nn.Sequential(*list(_conv(width, width))[:-1])
-
-    def forward(self, x: Tensor) -> Tensor:  # B x C x H x W
-        return torch.relu(x + self.second(self.first(x)))
-
-
-def _conv(before: int, after: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU())

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from mien.nets.blocks import Block, conv
 from mien.types import Array
 
 POINTS = 478
@@ -28,29 +29,16 @@ class Config:
     basis: int = 112
 
 
-class Block(nn.Module):
-    """Two 3 x 3 convolutions round a skip connection."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.first = _conv(width, width)
-        self.second = nn.Sequential(*list(_conv(width, width))[:-1])
-        self.act = nn.ReLU(inplace=True)
-
-    def forward(self, x: Tensor) -> Tensor:  # B x C x H x W
-        return self.act(x + self.second(self.first(x)))
-
-
 class MeshNet(nn.Module):
     """Crop in [-1, 1] to (points in the crop's pixels, z alike; presence as a logit)."""
 
     def __init__(self, config: Config = Config()) -> None:
         super().__init__()
         self.config = config
-        layers: list[nn.Module] = [_conv(3, config.stem, stride=2)]
+        layers: list[nn.Module] = [conv(3, config.stem, stride=2)]
         before = config.stem
         for width, blocks in zip(config.widths, config.blocks, strict=True):
-            layers += [_conv(before, width, stride=2), *(Block(width) for _ in range(blocks))]
+            layers += [conv(before, width, stride=2), *(Block(width) for _ in range(blocks))]
             before = width
         self.features = nn.Sequential(*layers)
         grid = config.side // 2 ** (1 + len(config.widths))
@@ -80,8 +68,3 @@ class MeshNet(nn.Module):
         # Square root: a compromise between codes of equal size and a basis of equal rows; both ends learn at one rate.
         self.mesh.weight.copy_((axes[: self.config.basis] * size[:, None].clamp_min(1e-3).sqrt()).T)
         self.mesh.bias.copy_(mean)
-
-
-def _conv(before: int, after: int, stride: int = 1) -> nn.Sequential:
-    conv = nn.Conv2d(before, after, 3, stride, 1, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(after), nn.ReLU(inplace=True))

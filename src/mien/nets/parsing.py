@@ -12,6 +12,8 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mien.nets.blocks import Block, conv
+
 
 @dataclass(frozen=True)
 class Config:
@@ -23,19 +25,6 @@ class Config:
     blocks: tuple[int, ...] = (0, 1, 1, 1, 1)
 
 
-class Block(nn.Module):
-    """Two 3 x 3 convolutions round a skip connection."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.first = _conv(width, width)
-        self.second = nn.Sequential(*list(_conv(width, width))[:-1])
-        self.act = nn.ReLU(inplace=True)
-
-    def forward(self, x: Tensor) -> Tensor:  # B x C x H x W
-        return self.act(x + self.second(self.first(x)))
-
-
 class ParsingNet(nn.Module):
     """Crops in [-1, 1] (B x 3 x S x S, S a multiple of 32) to logits of the classes (B x 10 x S/2 x S/2)."""
 
@@ -43,13 +32,13 @@ class ParsingNet(nn.Module):
         super().__init__()
         self.config = config
         widths, blocks = config.widths, config.blocks
-        self.stem = nn.Sequential(_conv(3, widths[0], 4, 2), *(Block(widths[0]) for _ in range(blocks[0])))
+        self.stem = nn.Sequential(conv(3, widths[0], 4, 2), *(Block(widths[0]) for _ in range(blocks[0])))
         self.down = nn.ModuleList(
-            nn.Sequential(_conv(before, after, 3, 2), *(Block(after) for _ in range(count)))
+            nn.Sequential(conv(before, after, 3, 2), *(Block(after) for _ in range(count)))
             for (before, after), count in zip(pairwise(widths), blocks[1:], strict=True)
         )
         self.narrow = nn.ModuleList(nn.Conv2d(after, before, 1) for before, after in pairwise(widths))
-        self.up = nn.ModuleList(_conv(width, width) for width in widths[:-1])
+        self.up = nn.ModuleList(conv(width, width) for width in widths[:-1])
         self.head = nn.Conv2d(widths[0], config.classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -60,8 +49,3 @@ class ParsingNet(nn.Module):
         for up, narrow in zip(reversed(self.up), reversed(self.narrow), strict=True):
             y = up(features.pop() + F.interpolate(narrow(y), scale_factor=2.0))
         return self.head(y)
-
-
-def _conv(before: int, after: int, size: int = 3, stride: int = 1) -> nn.Sequential:
-    conv = nn.Conv2d(before, after, size, stride, 1, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(after), nn.ReLU(inplace=True))
