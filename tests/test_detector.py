@@ -37,10 +37,8 @@ def test_the_file_is_the_card_s() -> None:
     assert card.size == len(content) <= 500_000
 
 
-@pytest.mark.parametrize("engine", ["onnxruntime", "openvino", "torch"])
+@pytest.mark.parametrize("engine", engines.PACKAGES)
 def test_any_size_runs_in_every_engine(engine: str) -> None:
-    if engine not in engines.installed():
-        pytest.skip(f"{engine} is not installed")
     net = engines.open_in(engine, weights.find("detector"))
     for height, width in ((64, 96), (96, 32)):
         outputs = dict(zip(net.outputs, net.run({"bgr": np.zeros((1, 3, height, width), np.float32)}), strict=True))

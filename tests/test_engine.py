@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from mien.nets.graph import Graph
 from mien.types import Array
 
 NETWORKS = sorted(name for name, card in weights.cards().items() if card.shipped and card.file.endswith(".onnx"))
+
+GATED = [name for name in NETWORKS if weights.cards()[name].gate]
 
 
 def feed_of(network: engines.Network, batch: int = 1) -> dict[str, Array]:
@@ -37,11 +40,13 @@ def test_engines_agree(name: str, other: str) -> None:
         np.testing.assert_allclose(ours, exact, atol=2e-3 * max(1.0, float(np.abs(exact).max()) / 10))
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+def test_some_cards_admit_a_lower_precision() -> None:
+    assert {"identity", "parsing"} <= set(GATED) < set(NETWORKS)
+
+
+@pytest.mark.parametrize("name", GATED)
 def test_lower_precision_keeps_within_the_gate(name: str) -> None:
     gate = weights.cards()[name].gate
-    if not gate:
-        pytest.skip("its card admits full precision only")
     path = weights.find(name)
     default, network = engine.load(path, engine=engine.DEFAULT), engine.load(path, engine="openvino-bf16")
     feed = feed_of(default)
@@ -83,6 +88,28 @@ def test_a_damaged_cache_is_measured_anew(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "mien" / engine.CHOICES).write_text("[1, ")
     monkeypatch.setattr(engine, "measure", lambda *_: {engine.DEFAULT: 1.0, "torch": 0.5})
     assert engine.chosen(weights.find("mesh")) == "torch"
+
+
+def test_an_engine_that_nobody_knows_is_measured_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(engine, "measure", lambda *_: {engine.DEFAULT: 1.0, "torch": 0.5})
+    path, kept = weights.find("mesh"), tmp_path / "mien" / engine.CHOICES
+    engine.chosen(path)
+    kept.write_text(kept.read_text().replace("torch", "abacus"))
+    assert engine.chosen(path) == "torch"
+
+
+@pytest.mark.parametrize("name", engines.installed())
+def test_several_threads_may_ask(name: str) -> None:
+    network = engine.load(weights.find("parsing"), engine=name)
+    (key,) = network.inputs
+    feeds = [
+        {key: engine.probe(key, network.inputs[key]) * share} for share in np.linspace(0.2, 1, 8, dtype=np.float32)
+    ]
+    alone = [network.run(feed)[0] for feed in feeds]
+    with ThreadPoolExecutor(4) as pool:
+        for together, one in zip(pool.map(network.run, feeds * 3), alone * 3, strict=True):
+            np.testing.assert_array_equal(together[0], one)
 
 
 def test_a_little_faster_is_not_worth_a_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

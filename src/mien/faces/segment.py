@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from threading import Lock
 
 import cv2
 import numpy as np
@@ -30,7 +29,6 @@ CROP = 256
 """Side of the network's crop: a larger face is shrunk while it is converted."""
 RAMP = 0.2, 0.5
 """Odds of being seen that count as hidden and as seen, soft between them: in doubt (shine, a mole) it is the face."""
-_asked = Lock()
 
 
 @dataclass(frozen=True)
@@ -70,8 +68,7 @@ def parse(rgb: Array, points: Array) -> Parsing:
     matrix = roi_from_points(points, MARGIN).to_crop(CROP)
     crop = image.warp(rgb if rgb.dtype == np.uint8 else (rgb >> 8).astype(np.uint8), matrix, (CROP, CROP))
     tensor = np.ascontiguousarray(crop.transpose(2, 0, 1)[None], np.float32) / np.float32(127.5) - 1
-    with _asked:  # an engine answers one question at a time
-        (odds,) = network().run({"crop": tensor})
+    (odds,) = network().run({"crop": tensor})
     wide = CROP / odds.shape[-1]  # pixels of a cell; the first cell's centre lies between the first pixels
     return Parsing(odds[0], (matrix + np.array([[0, 0, 0.5 - wide / 2]] * 2)) / wide)
 

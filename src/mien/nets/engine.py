@@ -25,7 +25,6 @@ from mien.nets import engines
 from mien.nets.engines import Network
 from mien.types import Array
 
-NAMES = ("auto", *engines.PACKAGES)
 DEFAULT = "onnxruntime"
 EXACT = ("onnxruntime", "openvino", "torch")
 GAIN = 0.9
@@ -161,7 +160,7 @@ def _keep(path: Path, key: str, choice: str) -> str:
     """Add a choice to the file and return it, or the one that another process has added meanwhile."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     known = _read(path)
-    if key in known:
+    if known.get(key) in engines.installed():
         return known[key]
     try:
         part.write_text(json.dumps(known | {key: choice}, indent=1, sort_keys=True) + "\n")

@@ -9,6 +9,7 @@ import importlib.util
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import Any, Protocol
 
 import numpy as np
@@ -36,7 +37,7 @@ class Network(Protocol):
         """The names of what it answers."""
 
     def run(self, feed: Mapping[str, Array]) -> list[Array]:
-        """The answers, in the order of `outputs`."""
+        """The answers, in the order of `outputs`; several threads may ask."""
 
 
 def installed() -> tuple[str, ...]:
@@ -97,12 +98,14 @@ class _OpenVino:
         except RuntimeError as error:
             raise WeightsError(f"{path} is no ONNX network that can be run here; get it anew") from error
         self._request = model.create_infer_request()
+        self._asked = Lock()  # a request answers one question at a time, and refuses a second meanwhile
         self.inputs = {port.any_name: _shape(port.partial_shape) for port in model.inputs}
         self.outputs = tuple(port.any_name for port in model.outputs)
 
     def run(self, feed: Mapping[str, Array]) -> list[Array]:
-        self._request.infer(dict(feed))
-        return [np.array(self._request.get_output_tensor(i).data) for i in range(len(self.outputs))]
+        with self._asked:
+            self._request.infer(dict(feed))
+            return [np.array(self._request.get_output_tensor(i).data) for i in range(len(self.outputs))]
 
 
 class _Torch:
