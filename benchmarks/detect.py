@@ -27,6 +27,7 @@ import cv2
 import numpy as np
 import torch
 
+import curves
 from mien import weights
 from mien.faces.detect import Detector, Rotated, Tiled, iou
 from mien.faces.mtcnn import Mtcnn
@@ -203,26 +204,15 @@ def sheet(shared: Path, path: Path) -> None:
 
 def curve(run: Path, out: Path) -> None:
     """Draw what a training run's logs say: cells that find their face, false ones, and F1 on what is held out."""
-    lines, held = ([json.loads(t) for t in (run / f).read_text().splitlines()] for f in ("log.jsonl", "held_out.jsonl"))
-    left, top, width, height, last = 60, 40, 820, 320, max(line["step"] for line in lines)
-    picture = np.full((420, 920, 3), 255, np.uint8)
-    write = lambda text, x, y, c=(60, 60, 60): cv2.putText(picture, text, (x, y), 0, 0.45, c, 1, cv2.LINE_AA)  # noqa: E731
-    for k in range(11):
-        y = top + height - k * height // 10
-        cv2.line(picture, (left, y), (left + width, y), (225, 225, 225), 1)
-        write(f"{k / 10:.1f}", 20, y + 5)
-    for step in range(0, last + 1, 1000):
-        write(str(step), left + width * step // last - 12, top + height + 22)
-    curves = [
-        ("cells over 0.5 that should be", (60, 150, 60), [(e["step"], e["hit"]) for e in lines]),
-        ("that should not be, a right one", (40, 40, 200), [(e["step"], e["false"]) for e in lines]),
-        ("best F1 on held-out photos and mosaics", (180, 90, 20), [(e["step"], e["f1"]) for e in held]),
-    ]
-    for i, (name, colour, points) in enumerate(curves):
-        line = [(left + width * s / last, top + height * (1 - min(v, 1.0))) for s, v in points]
-        cv2.polylines(picture, [np.rint(np.array(line) * 16).astype(np.int32)], False, colour, 2, cv2.LINE_AA, 4)
-        write(name, left + 290 * i, 24, colour)
-    cv2.imwrite(str(out), picture)
+    lines, held = (curves.read(run / name) for name in ("log.jsonl", "held_out.jsonl"))
+    curves.draw(
+        out,
+        [
+            ("best F1 on held-out photos and mosaics", [(e["step"], e["f1"]) for e in held]),
+            ("false cells, a right one", [(e["step"], e["false"]) for e in lines]),
+            ("cells over 0.5 that should be", [(e["step"], e["hit"]) for e in lines]),
+        ],
+    )
 
 
 def main() -> None:

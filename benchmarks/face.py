@@ -3,7 +3,7 @@
     python benchmarks/face.py PHOTO [--threads 2] [--rounds 60]
 
 Milliseconds for one face, cropping included, best and median; the chains take turns of ten faces, so that a busy machine
-slows them alike. The mesh comes with the closer look at the eyes; our parsing always takes one thread. The teachers: MediaPipe's
+slows them alike. The mesh comes with the closer look at the eyes; parsing always takes one thread. The teachers: MediaPipe's
 mesh, blendshapes, hair and selfie segmentation (tflite) and MobileFaceNet.
 """
 
@@ -17,7 +17,6 @@ from statistics import median
 from time import perf_counter
 
 import cv2
-import numpy as np
 
 from mien import analysis, image, picture
 from mien.faces import expression, segment
@@ -28,6 +27,7 @@ from mien.types import Array
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "recipes"))
 from expression_data import TASK, TeacherBlendshapes  # noqa: E402
+from parsing_labels import Teachers  # noqa: E402
 
 Stage = Callable[[], object]
 BLOCK = 10
@@ -50,36 +50,14 @@ def teachers(rgb: Array, points: Array, threads: int, weights: Path) -> dict[str
     mesh = TeacherLandmarker(weights / TASK, threads)
     identity = MobileFaceNet(weights / "MobileFaceNet.onnx", threads)
     shapes = TeacherBlendshapes(weights / TASK)
-    masks = [_tflite(weights / f"{name}_segmentation.tflite", threads) for name in ("hair", "selfie")]
-    roi, wide = roi_from_points(points), roi_from_points(points, 2.0)
-
-    def parse() -> list[Array]:
-        crops = [image.warp(rgb, wide.to_crop(side), (side, side)) for side in (512, 256)]
-        return [run(crop) for run, crop in zip(masks, crops, strict=True)]
-
+    masks, side = Teachers(weights), segment.CROP
+    roi, wide = roi_from_points(points), roi_from_points(points, segment.MARGIN).to_crop(side)
     return {
         "mesh": lambda: mesh.landmarks(rgb, [roi]),
         "identity": lambda: identity.embed(rgb, points[None]),
         "expression": lambda: shapes(points[None]),
-        "parsing": parse,
+        "parsing": lambda: masks(image.warp(rgb, wide, (side, side))),
     }
-
-
-def _tflite(path: Path, threads: int) -> Callable[[Array], Array]:
-    from ai_edge_litert.interpreter import Interpreter
-
-    net = Interpreter(model_path=str(path), num_threads=threads)
-    net.allocate_tensors()
-    entry, answer = net.get_input_details()[0], net.get_output_details()[0]["index"]
-
-    def run(crop: Array) -> Array:
-        tensor = np.zeros(entry["shape"], np.float32)
-        tensor[0, ..., :3] = crop / np.float32(255)
-        net.set_tensor(entry["index"], tensor)
-        net.invoke()
-        return np.asarray(net.get_tensor(answer))
-
-    return run
 
 
 def main() -> None:

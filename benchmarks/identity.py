@@ -29,6 +29,7 @@ import torch
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
+import curves
 from mien import train
 from mien.faces import recognise
 from mien.faces.landmarks import MeshLandmarker, roi_from_detection
@@ -245,26 +246,15 @@ def follow(run: Path, held_out: HeldOut) -> None:
 
 def curve(run: Path, out: Path) -> None:
     """Draw the loss and the held-out correlations by step."""
-    lines, held = ([json.loads(t) for t in (run / f).read_text().splitlines()] for f in ("log.jsonl", "held_out.jsonl"))
-    left, top, width, height, last = 60, 40, 820, 320, max(line["step"] for line in lines)
-    picture = np.full((420, 920, 3), 255, np.uint8)
-    write = lambda text, x, y, c=(60, 60, 60): cv2.putText(picture, text, (x, y), 0, 0.45, c, 1, cv2.LINE_AA)  # noqa: E731
-    for k in range(11):
-        y = top + height - k * height // 10
-        cv2.line(picture, (left, y), (left + width, y), (225, 225, 225), 1)
-        write(f"{k / 10:.1f}", 20, y + 5)
-    for step in range(0, last + 1, 1000):
-        write(str(step), left + width * step // last - 12, top + height + 22)
-    curves = [
-        ("1 - cosine to the teacher, training samples", (180, 90, 20), [(e["step"], e["away"]) for e in lines]),
-        ("correlation with the teacher, held-out people", (40, 40, 200), [(e["step"], e["all"]) for e in held]),
-        ("the same, pairs of different people only", (60, 150, 60), [(e["step"], e["different"]) for e in held]),
-    ]
-    for i, (name, colour, points) in enumerate(curves):
-        line = [(left + width * s / last, top + height * (1 - min(v, 1.0))) for s, v in points]
-        cv2.polylines(picture, [np.rint(np.array(line) * 16).astype(np.int32)], False, colour, 2, cv2.LINE_AA, 4)
-        write(name, left + 300 * i, 24, colour)
-    cv2.imwrite(str(out), picture)
+    lines, held = (curves.read(run / name) for name in ("log.jsonl", "held_out.jsonl"))
+    curves.draw(
+        out,
+        [
+            ("1 - cosine, training samples", [(e["step"], e["away"]) for e in lines]),
+            ("correlation, held-out people", [(e["step"], e["all"]) for e in held]),
+            ("the same, different people only", [(e["step"], e["different"]) for e in held]),
+        ],
+    )
 
 
 def main() -> None:

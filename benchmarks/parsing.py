@@ -14,7 +14,6 @@ a half when the crop moves by half a pixel. speed: ms a face on one thread.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +23,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+import curves
 from mien import geometry, image, picture
 from mien.compose import masks
 from mien.faces import align, detect, find, segment
@@ -186,26 +186,10 @@ def _pictures(names: list[str]) -> Iterator[Array]:
 
 
 def curve(run: Path, out: Path) -> None:
-    """Draw what the log says: cross-entropy, 1 - dice of all classes and of occluders, over steps; from 0 to 1."""
-    log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    width, height, edge = 900, 420, 50
-    chart = np.full((height, width, 3), 255, np.uint8)
-    last = log[-1]["step"]
-    for tenth in range(0, 11, 2):
-        y = height - edge - round((height - 2 * edge) * tenth / 10)
-        cv2.line(chart, (edge, y), (width - edge, y), (225, 225, 225), 1)
-        cv2.putText(chart, f"{tenth / 10:.1f}", (10, y + 4), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
-    for step in range(0, last + 1, 2000):
-        x = edge + round((width - 2 * edge) * step / last)
-        cv2.putText(chart, str(step), (x - 12, height - 25), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
-    lines = (("entropy", "cross-entropy", (60, 60, 200)), ("dice", "1 - dice, all classes", (40, 140, 60)))
-    for i, (key, name, colour) in enumerate((*lines, ("occluder", "1 - dice, occluders", (200, 90, 40)))):
-        values = [(entry["step"] / last, min(entry[key], 1.0)) for entry in log]
-        spots = [(edge + (width - 2 * edge) * x, height - edge - (height - 2 * edge) * y) for x, y in values]
-        cv2.polylines(chart, [np.rint(spots).astype(np.int32)], False, colour, 1, cv2.LINE_AA)
-        where = (width - edge - 220, edge + 20 * i)
-        cv2.putText(chart, name, where, cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, 1, cv2.LINE_AA)
-    cv2.imwrite(str(out), chart)
+    """Draw what the log says: cross-entropy, 1 - dice of all classes and of occluders."""
+    log = curves.read(run / "log.jsonl")
+    names = {"occluder": "1 - dice, occluders", "entropy": "cross-entropy", "dice": "1 - dice, all classes"}
+    curves.draw(out, [(name, [(entry["step"], entry[key]) for entry in log]) for key, name in names.items()])
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ class IdentityEmbedder:
 
     same = 0.7
     """Strict: to take two people for one gives somebody a face they weren't meant to get. One in a thousand pairs of different
-    people is above 0.41 on portraits, 0.60 in one studio under one light; two of a clip's strangers came to 0.69."""
+    people is above 0.39 on portraits, 0.57 in one studio under one light; two of a clip's strangers came to 0.69."""
 
     def __init__(self, path: Path | None = None, threads: int = 1) -> None:
         self._net = shipped("identity", threads=threads) if path is None else load(path, threads=threads)
