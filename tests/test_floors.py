@@ -9,14 +9,14 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "src/mien"
 LADDER = (
     "types errors",
-    "geometry image weights provenance lists raster",
+    "geometry image weights provenance lists raster trust",
     "nets compose video picture chunks",
     "faces losses",
     "data augment systems",
     "analysis rendering train",
     "clip evaluate",
     "jobs",
-    "demo doctor inspect",
+    "demo doctor inspect verify compare",
     "cli",
 )
 FLOORS = {unit: floor for floor, units in enumerate(LADDER) for unit in units.split()}
