@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,15 @@ def shared() -> Path:
 def session_tmp(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One scratch folder for the whole run, for what is dear to make."""
     return tmp_path_factory.mktemp("session")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder for keys, consents and the ledger of this run, in place of the user's own."""
+    folder = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MIEN_HOME", str(folder))
+        yield folder
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ LADDER = (
     "types errors",
     "geometry image weights provenance lists raster trust",
     "nets compose video picture chunks",
-    "faces losses",
+    "faces losses cast",
     "data augment systems",
     "analysis rendering train",
     "clip evaluate",

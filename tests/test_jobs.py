@@ -14,8 +14,9 @@ import yaml
 import mien
 import portraits
 from mien import picture, provenance
+from mien.cast import read_cast, read_consent
 from mien.errors import InputError, NoFaceError, OutputError, SettingsError
-from mien.jobs import Job, read_cast, read_consent
+from mien.jobs import Job
 from mien.types import Consent, Manifest
 
 LEFT = np.s_[:, :512]

@@ -13,6 +13,7 @@ import yaml
 
 from mien import analysis, picture, provenance, rendering, systems, video, weights
 from mien.analysis import Finder
+from mien.cast import assign, photos_at
 from mien.clip import CHUNK, Casting, render_clip
 from mien.compose import ComposeSettings
 from mien.errors import InputError, NoFaceError, OutputError, SettingsError
@@ -123,7 +124,7 @@ class Job:
     def _photos(self) -> dict[str, list[Path]]:
         """The photos of each person, folders opened. '' is whoever gets the largest track."""
         people = dict(self.cast) | ({"": self.source} if self.source else {})
-        return {name: [photo for path in paths for photo in _photos_at(path)] for name, paths in people.items()}
+        return {name: [photo for path in paths for photo in photos_at(path)] for name, paths in people.items()}
 
     def _identities(self, system: AbstractSystem, finder: Finder) -> tuple[dict[str, Identity], list[str]]:
         """Enroll every person of the cast. Photos without a face are named in the warnings; none left is an error."""
@@ -159,7 +160,7 @@ class Job:
             raise NoFaceError(f"no face found in {self.target}: nothing to swap")
         who = {f"T{i + 1}": face for i, face in enumerate(found)}
         parts = []
-        for name, face in _assign(known, list(who), self.everyone):
+        for name, face in assign(known, list(who), self.everyone):
             target = who[name]
             identity = known[face] if face is not None else self._hidden(system, pixels, target)
             parts.append((name, rendering.Part(target, identity, system, hide=self.everyone)))
@@ -192,7 +193,7 @@ class Job:
             strangers = record if self.everyone and record.has_strangers() else None
             if not tracks and strangers is None:
                 raise NoFaceError(f"no face found in {self.target}: nothing to swap")
-            for name, person in _assign(known, list(tracks), self.everyone):
+            for name, person in assign(known, list(tracks), self.everyone):
                 identity = known[person] if person is not None else system.enroll([tracks[name].view])
                 casting.append(Casting(record, tracks[name], identity, hide=self.everyone))
         done = render_clip(
@@ -213,28 +214,6 @@ class Job:
         return analysis.run(self.target, analysis.beside(self.out), settings, tell)
 
 
-def _assign(known: Mapping[str, Identity], names: Sequence[str], everyone: bool) -> list[tuple[str, str | None]]:
-    """(track, person of the cast, or None to hide it). Raises InputError for a track that isn't there."""
-    if everyone:
-        return [(name, None) for name in names]
-    pairs = []
-    for person in known:
-        if person and person not in names:
-            raise InputError(f"no {person} in this target; there are: {', '.join(names)} (see `mien analyse`)")
-        pairs.append((person or names[0], person))
-    return [(name, person) for name, person in pairs]
-
-
-def _photos_at(path: Path) -> list[Path]:
-    """A photo, or the photos of a folder in the order of their names."""
-    if not path.is_dir():
-        return [path]
-    photos = sorted(p for p in path.iterdir() if p.is_file() and picture.is_picture_name(p))
-    if not photos:
-        raise InputError(f"{path} holds no photo: put jpeg, png, webp, tiff, bmp or avif files of the person there")
-    return photos
-
-
 def _digest(path: Path) -> str:
     """SHA-256 of a file, or of a folder of numbered pictures."""
     if not path.is_dir():
@@ -250,48 +229,6 @@ def _jpeg_quality(encode: Mapping[str, Any]) -> int:
 
 def _stages(clock: rendering.Clock) -> list[tuple[str, float, int]]:
     return [(name, seconds, clock.counts[name]) for name, seconds in clock.seconds.items()]
-
-
-def read_cast(values: Sequence[str]) -> dict[str, tuple[Path, ...]]:
-    """`T1=anna.jpg` pairs, YAML files of such pairs (paths relative to the file), or 'none'. Raises SettingsError."""
-    cast: dict[str, tuple[Path, ...]] = {}
-    for value in values:
-        name, _, path = value.partition("=")
-        if value == "none":
-            continue
-        if name and path:
-            cast[name] = (Path(path),)
-        elif Path(value).suffix in (".yaml", ".yml"):
-            cast |= _cast_file(Path(value))
-        else:
-            raise SettingsError(f"--cast wants T1=photo.jpg, a YAML file or 'none', not '{value}'")
-    return cast
-
-
-def _cast_file(path: Path) -> dict[str, tuple[Path, ...]]:
-    try:
-        pairs = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path} cannot be read as a cast list: it wants lines like 'T1: anna.jpg'") from error
-    many = {str(k): v if isinstance(v, list) else [v] for k, v in pairs.items()} if isinstance(pairs, dict) else {}
-    if not many or not all(paths and all(isinstance(p, str) for p in paths) for paths in many.values()):
-        raise InputError(f"{path} is not a cast list: it wants lines like 'T1: anna.jpg'")
-    return {name: tuple(path.parent / p for p in paths) for name, paths in many.items()}
-
-
-def read_consent(value: str | None) -> Consent:
-    """Words, or a file that holds them."""
-    if value is None:
-        return Consent()
-    path = Path(value)
-    try:
-        is_file = path.is_file()
-    except OSError:  # many words are too long for a file's name
-        is_file = False
-    try:
-        return Consent(path.stem, path.read_text(encoding="utf-8").strip()) if is_file else Consent(None, value)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: the consent file must be plain text") from error
 
 
 def swap_file(source: Path | str, target: Path | str, out: Path | str, **settings: Any) -> Result:
