@@ -53,7 +53,7 @@ def manifest() -> Manifest:
         weights={"mesh": "cd" * 32},
         settings={"system": "warp", "quality": 95, "text": 'a "quoted" <name> & more'},
         versions={"mien": "0.1.0"},
-        consent=Consent("the person shown", "I agree"),
+        consents={"": Consent("the person shown", "I agree", "a film", "2030-01-31")},
     )
 
 

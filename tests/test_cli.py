@@ -129,7 +129,7 @@ def test_dry_run_prints_the_settings_and_writes_nothing(photo: Path, tmp_path: P
 def test_inspect_shows_the_manifest_of_a_swapped_file(swapped: Path) -> None:
     said = mien("inspect", swapped)
     assert "picture 512 x 512, 8 bit, PNG" in said
-    assert "made by mien: swap; consent: source: nobody's face" in said
+    assert "consent: source: nobody's face" in said
     assert "system: warp" in said
     assert "/0: sha256" in said
 

@@ -48,7 +48,7 @@ def test_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert manifest is not None
     swaps = [provenance.read(path) for path in made if path.stem.endswith("_swapped")]
     assert len(swaps) == 3
-    assert all("composite" in str(m and m.consent) for m in swaps)
+    assert all("composite" in str(m and m.consents) for m in swaps)
     assert provenance.read(made[-1]) is not None
     photo, result = (
         picture.load(tmp_path / "out" / name).rgb().astype(int) for name in ("photo.png", "photo_swapped.png")

@@ -61,7 +61,7 @@ def test_a_long_manifest_fits_a_jpeg_and_is_named_by_its_hash(manifest: Manifest
     found = provenance.read(out)
     assert found is not None
     assert set(found.inputs) == {"manifest"}
-    assert found.consent == long.consent
+    assert found.consents == long.consents
 
 
 def _clip(path: Path, comment: str) -> Path:
@@ -125,7 +125,7 @@ def test_writing_is_all_or_nothing(tmp_path: Path) -> None:
 
 
 def test_a_manifest_with_nobodys_consent_survives(tmp_path: Path) -> None:
-    bare = Manifest("anonymise", consent=Consent())
+    bare = Manifest("anonymise", consents={"": Consent()})
     out = tmp_path / "a.png"
     picture.save(out, picture.Picture(np.zeros((4, 4, 3), np.uint8)), bare)
     assert provenance.read(out) == bare

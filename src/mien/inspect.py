@@ -65,7 +65,9 @@ def _face(face: Face) -> str:
 
 
 def _manifest(manifest: Manifest) -> Iterator[str]:
-    yield f"made by mien: {manifest.action}; consent: {manifest.consent}"
+    yield f"made by mien: {manifest.action}"
+    for whom, consent in manifest.consents.items():
+        yield f"  consent{f' for {whom}' if whom else ''}: {consent}"
     for name, digest in {**manifest.inputs, **manifest.weights}.items():
         yield f"  {name}: sha256 {digest}"
     for name, value in manifest.settings.items():

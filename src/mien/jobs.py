@@ -100,8 +100,9 @@ class Job:
         action = "anonymise" if self.everyone else "swap"
         networks = analysis.Settings(**self.analyse).networks() | {"parsing", *systems.cards(self.system)}
         settings["engines"] = analysis.engines(networks)
+        consents = dict.fromkeys(self._photos(), self.consent)
         used = {name: weights.cards()[name].sha256 for name in sorted(networks)}
-        return Manifest(action, inputs, used, settings, provenance.versions(), self.consent)
+        return Manifest(action, inputs, used, settings, provenance.versions(), consents)
 
     def _check(self) -> None:
         """Refuse what can be known before any work."""

@@ -209,4 +209,5 @@ def _read_video(path: Path) -> Manifest | None:
 
 
 def _manifest(value: Mapping[str, Any]) -> Manifest:
-    return Manifest(**{**value, "consent": Consent(**value["consent"])})
+    consents = {whom: Consent(**said) for whom, said in value["consents"].items()}
+    return Manifest(**{**value, "consents": consents})

@@ -136,13 +136,22 @@ class Swapped:
 
 @dataclass(frozen=True)
 class Consent:
-    """Who agreed to what. `statement` is their words or a file's text; None: not stated."""
+    """Who agreed to what. `statement` is their words or a file's text; None: not stated.
+
+    purpose: what for; until: the last day, ISO 8601; record: its number in the local registry.
+    """
 
     person: str | None = None
     statement: str | None = None
+    purpose: str | None = None
+    until: str | None = None
+    record: str | None = None
 
     def __str__(self) -> str:
-        return "consent not stated" if self.statement is None else f"{self.person or 'source'}: {self.statement}"
+        if self.statement is None:
+            return "consent not stated"
+        limits = f" for {self.purpose}" if self.purpose else ""
+        return f"{self.person or 'source'}{limits}{f' until {self.until}' if self.until else ''}: {self.statement}"
 
 
 @dataclass(frozen=True)
@@ -150,6 +159,7 @@ class Manifest:
     """What was made, from what, by which weights, with whose consent. A required argument of every writer.
 
     inputs: name -> sha256; weights: name -> sha256; settings: everything that decides a pixel.
+    consents: whom the cast gives a face to ('' where there is one source) -> what that face's owner agreed to.
     It holds no time of day and no path, so that the same job gives the same bytes.
     """
 
@@ -158,7 +168,7 @@ class Manifest:
     weights: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
-    consent: Consent = Consent()
+    consents: Mapping[str, Consent] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """The manifest as JSON with sorted keys."""
