@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 from mien import picture, provenance, video
@@ -93,15 +94,12 @@ def pairs_v1(data: Path, people: Path | None = None) -> Protocol:
     """
     told = _people(people)
     views = [View(file, told.get(file, told.get(Path(file).name, file))) for file in _pictures(data, data)]
-    pairs: list[Pair] = []
-    rounds = 1
-    sources = _shuffled(views, "source")
-    while len(pairs) < 1000 and rounds < max(len(views), 2):
-        targets = _shuffled(views, f"target {rounds}")
-        drawn = [Pair("swap", s, t) for s, t in zip(sources, targets, strict=True) if s.person != t.person]
-        pairs = list(dict.fromkeys([*pairs, *drawn]))
-        rounds += 1
-    pairs = pairs[:1000] + [Pair("self", view, view) for view in _shuffled(views, "self")[:1000]]
+    ring = _shuffled(views, "ring")
+    turns = sorted(range(1, len(ring)), key=lambda k: _drawn(f"turn {k}"))  # each turn of the ring pairs everybody anew
+    turned = ((ring[i], ring[(i + k) % len(ring)]) for k in turns for i in range(len(ring)))
+    drawn = (Pair("swap", source, target) for source, target in turned if source.person != target.person)
+    pairs = list(islice(drawn, 1000))
+    pairs += [Pair("self", view, view) for view in _shuffled(views, "self")[:1000]]
     gallery = sorted({view for pair in pairs for view in (pair.source, pair.target)}, key=str)
     return _protocol("pairs_v1", data, pairs, gallery, wanted={"swap": 1000, "self": 1000})
 
@@ -122,12 +120,13 @@ def gate_v1(data: Path) -> Protocol:
 
 
 def _swaps(sources: Sequence[View], targets: Sequence[View]) -> list[Pair]:
-    """Each target gets the next source in turn that is somebody else; empty where there is nobody else."""
-    pairs = []
-    for number, target in enumerate(targets):
-        turned = [sources[(number + k) % len(sources)] for k in range(len(sources))]
-        source = next((view for view in turned if view.person != target.person), None)
+    """Each target gets whoever has waited longest and is somebody else; nothing where there is nobody else."""
+    pairs, waiting = [], list(sources)
+    for target in targets:
+        source = next((view for view in waiting if view.person != target.person), None)
         if source is not None:
+            waiting.remove(source)
+            waiting.append(source)
             pairs.append(Pair("swap", source, target))
     return list(dict.fromkeys(pairs))
 
@@ -147,7 +146,11 @@ def _protocol(
 
 def _shuffled(views: Iterable[View], salt: str) -> list[View]:
     """In an order that nobody chose and that never changes."""
-    return sorted(views, key=lambda view: hashlib.sha256(f"{SEED}/{salt}/{view}".encode()).digest())
+    return sorted(views, key=lambda view: _drawn(f"{salt}/{view}"))
+
+
+def _drawn(name: str) -> bytes:
+    return hashlib.sha256(f"{SEED}/{name}".encode()).digest()
 
 
 def _frames(data: Path, file: str, person: str, count: int) -> list[View]:
