@@ -20,6 +20,7 @@ from mien.faces import align, steady
 from mien.faces.record import Record, Track
 from mien.picture import Picture
 from mien.systems import AbstractSystem
+from mien.trust.mark import Stamp
 from mien.types import Array, Frame, Identity, Manifest
 from mien.video import EncodeSettings, FrameIndex
 
@@ -81,22 +82,24 @@ def render_clip(
     chunk: int = CHUNK,
     warnings: Sequence[str] = (),
     strangers: Record | None = None,
+    stamp: Stamp | None = None,
 ) -> Done:
     """Swap a clip's cast. Chunks that an earlier, killed run of the same job finished are kept.
 
-    strangers: the record whose faces that no track lists are blurred, for whoever hides everybody.
+    strangers: the record whose faces that no track lists are blurred, for whoever hides everybody; stamp: marks every
+    frame in which something was painted over, and no other.
     """
     info, index = video.probe(target), video.index(target)
     encode = video.settings_for(out, info, encode)
     ranges = video.chunk_ranges(index, chunk)
     done = Done(len(index.pts), warnings=list(warnings))
     roles = [_prepare(each, system, compose, seed) for each in casting]
-    work = Work(out.with_name(out.name + ".mien"), _key(manifest, out, encode, chunk))
+    work = Work(out.with_name(out.name + ".mien"), _key(manifest, out, encode, chunk, stamp))
     for number, (start, stop) in enumerate(ranges):
         tell("swap", start, done.frames)
         note = work.note(number)
         if note is None:
-            renderer = _Renderer(roles, system, compose, seed, done.clock, strangers)
+            renderer = _Renderer(roles, system, compose, seed, done.clock, strangers, stamp)
             frames = _counted(renderer.frames(target, index, start, stop), start, done.frames, tell)
             last = index.last_duration if stop == done.frames else None
             video.encode_chunk(work.piece(number), frames, info, encode, last)
@@ -121,9 +124,10 @@ def render_clip(
     return done
 
 
-def _key(manifest: Manifest, out: Path, encode: EncodeSettings, chunk: int) -> str:
+def _key(manifest: Manifest, out: Path, encode: EncodeSettings, chunk: int, stamp: Stamp | None) -> str:
     """A digest of everything that decides the bytes of this job's chunks."""
-    parts = manifest.to_json() + json.dumps([out.suffix, asdict(encode), chunk], sort_keys=True)
+    mark = None if stamp is None else asdict(stamp)
+    parts = manifest.to_json() + json.dumps([out.suffix, asdict(encode), chunk, mark], sort_keys=True)
     return hashlib.sha256(parts.encode()).hexdigest()
 
 
@@ -149,6 +153,7 @@ class _Renderer:
     seed: int
     clock: rendering.Clock
     strangers: Record | None = None
+    stamp: Stamp | None = None
     swapped: int = 0
     skipped: list[tuple[int, int, str, str]] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
@@ -168,6 +173,9 @@ class _Renderer:
             told |= {name: why for (name, _), why in zip(cast, reasons, strict=True)}
             for points in unlisted.get(frame.index, []):
                 pixels, told[STRANGER] = rendering.veil(pixels, points), "blurred"
+            if self.stamp is not None:
+                with self.clock.stage("mark"):
+                    pixels = rendering.marked(frame.pixels, pixels, self.stamp)
             return replace(frame, pixels=pixels), list(told.items())
 
         for frame, told in ordered(work, video.read(target, start, stop, frames=index, warnings=self.damaged)):

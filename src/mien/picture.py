@@ -82,6 +82,17 @@ class Picture:
         array[region.slices][changed] = rgb[changed]
         return dataclasses.replace(self, array=array)
 
+    def luma(self) -> Array:
+        """How light every pixel is: uint8, H x W (ITU-R BT.601's weights)."""
+        return cv2.cvtColor(image.to_8bit(self.array), cv2.COLOR_RGB2GRAY)
+
+    def with_luma(self, shift: Array) -> Picture:
+        """A copy whose three channels are lighter by `shift` (int8, H x W; 255 from black to white at both depths)."""
+        step, kind = (1, cv2.CV_8U) if self.depth == 8 else (257, cv2.CV_16U)
+        return dataclasses.replace(
+            self, array=cv2.addWeighted(self.array, 1, cv2.merge([shift] * 3), step, 0, dtype=kind)
+        )
+
 
 def load(path: Path) -> Picture:
     """Read a jpeg, png, webp, tiff, bmp, avif or still gif, upright.

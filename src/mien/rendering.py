@@ -18,6 +18,7 @@ from mien import compose, image, raster
 from mien.compose import ComposeSettings, Look, colour, light, masks
 from mien.faces import align, segment, texture, topology
 from mien.systems import AbstractSystem
+from mien.trust.mark import Stamp
 from mien.types import Array, Face, Identity, Pixels, Region
 
 TURNED = 55.0, 75.0
@@ -124,6 +125,14 @@ def veil(pixels: Pixels, points: Array) -> Pixels:
     side = 2 * max(int(0.35 * texture.eye_distance(points)), 1) + 1
     inside = cv2.dilate(masks.hull(oval, rgb.shape[:2]), np.ones((side // 3 | 1,) * 2, np.uint8)) > 0
     return pixels.paste(region, cv2.blur(cv2.blur(rgb, (side, side)), (side, side)), inside)
+
+
+def marked(before: Pixels, after: Pixels, stamp: Stamp) -> Pixels:
+    """`after` with the invisible mark, more strongly where `before` was painted over; as it is where nothing was."""
+    if after is before:
+        return after
+    luma = after.luma()
+    return after.with_luma(stamp.shift(luma, luma != before.luma()))
 
 
 def measure(pixels: Pixels, part: Part, settings: ComposeSettings, seed: int) -> Look:

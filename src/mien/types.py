@@ -61,6 +61,12 @@ class Pixels(Protocol):
     def paste(self, region: Region, rgb: Array, changed: Array) -> Pixels:
         """A copy in which the pixels of `region` where `changed` (H x W bool) is true are those of `rgb`."""
 
+    def luma(self) -> Array:
+        """How light every pixel is: uint8, H x W; of video the decoder's own code values, cut to 8 bits."""
+
+    def with_luma(self, shift: Array) -> Pixels:
+        """A copy that is lighter by `shift` (int8, H x W; 255 from black to white at any depth), its colours kept."""
+
 
 @dataclass(frozen=True)
 class Frame:

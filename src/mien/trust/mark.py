@@ -21,8 +21,10 @@ from mien.types import Array
 
 __all__ = ["Mark", "Stamp", "find", "payload_of"]
 
-PSNR = 45.0
-"""Decibels between a picture and its marked copy at strength 1; flat pictures, where the mark is held back, get more."""
+PSNR = 43.0, 45.0
+"""Decibels between a picture and its marked copy at strength 1, for PIXELS. Flat ones, where it is held back, get more."""
+PIXELS = 2.0**16, 2.0**18.25
+"""Small and common pictures: what has fewer pixels has fewer waves to tell the bits, and is marked more strongly."""
 FLAT = 1.6
 """Most that a block of little texture (a standard deviation of 1) is shifted by, in code values (root mean square)."""
 BASE = 0.6
@@ -41,7 +43,7 @@ def payload_of(manifest_json: str) -> int:
 
 @dataclass(frozen=True)
 class Stamp:
-    """What marks frames with one payload (48 bits). strength: 1 is a PSNR of 45 dB, 2 six decibels less."""
+    """What marks frames with one payload (48 bits). strength: 1 is a PSNR of 45 dB (small pictures: 43), 2 six decibels less."""
 
     payload: int
     strength: float = 1.0
@@ -67,7 +69,8 @@ def _gain(luma: Array, region: Array | None, strength: float) -> Array:
         assert region.shape == luma.shape
         share = cv2.resize(region.astype(np.float32), gain.shape[::-1], interpolation=cv2.INTER_AREA)
         gain *= 1 + (REGION - 1) * share
-    wanted = np.sqrt((255 * 10 ** (-PSNR / 20)) ** 2 - 1 / 12)  # the last is what rounding to whole values adds
+    decibels = np.interp(np.log2(luma.size), np.log2(PIXELS), PSNR)
+    wanted = np.sqrt((255 * 10 ** (-decibels / 20)) ** 2 - 1 / 12)  # the last is what rounding to whole values adds
     level = min(wanted / np.sqrt((gain * gain).mean()), FLAT / (BASE + 1))
     return np.asarray(gain * np.float32(strength * level))
 

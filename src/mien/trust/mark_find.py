@@ -113,6 +113,7 @@ class _Waves:
         self.flat = flat
         self.layout = layout()
         self.ring = np.rint(np.hypot(self.layout.ky, self.layout.kx) / 2).astype(int)
+        self.weight = self.layout.weight
         self.ring_size = np.maximum(np.bincount(self.ring), 1)
         known = self.layout.bit[:, 0] < 0
         self.known = np.flatnonzero(known)
@@ -120,7 +121,8 @@ class _Waves:
         self.reference = self.layout.chips[known] @ np.array([1, -1j])
 
     def at(self, down: float, across: float) -> Array:
-        """One complex number a wave for a tile of that period (pixels), each ring of frequencies at the same strength.
+        """One complex number a wave for a tile of that period (pixels): each ring of frequencies brought to the same
+        strength, then weighted as the mark is (a matched filter).
 
         Two matrix products, one an axis: exact for any period, where a resized picture would lose the short waves.
         """
@@ -136,7 +138,7 @@ class _Waves:
         found = (cc[row, column] - sign * ss[row, column]) - 1j * (cs[row, column] + sign * sc[row, column])
         size = np.abs(found)
         usual = np.sqrt(np.bincount(self.ring, size * size) / self.ring_size)[self.ring]
-        return np.asarray(found / np.maximum(usual, size / SPIKE).clip(1e-9))
+        return np.asarray(found / np.maximum(usual, size / SPIKE).clip(1e-9) * self.weight)
 
     def place(self, down: float, across: float) -> _Place:
         """The likeliest shift of a tile of that period."""

@@ -47,6 +47,12 @@ class Layout:
     bit: Array
 
     @property
+    def weight(self) -> Array:
+        """Amplitude of each wave, mean square 1. Long waves get a little more: a codec spares them longest."""
+        rising = np.hypot(self.ky, self.kx) ** -0.5
+        return np.asarray(rising / np.sqrt((rising * rising).mean()))
+
+    @property
     def reach(self) -> int:
         """The largest number of waves a tile, down or across."""
         return int(max(np.abs(self.ky).max(), self.kx.max()))
@@ -95,7 +101,7 @@ def pattern(payload: int, height: int, width: int) -> Array:
     down, across = origin(payload)
     tile = np.zeros((2 * waves.reach + 1, waves.reach + 1), complex)
     chips = waves.chips * waves.signs(payload)
-    tile[waves.ky + waves.reach, waves.kx] = chips[:, 0] + 1j * chips[:, 1]
+    tile[waves.ky + waves.reach, waves.kx] = (chips[:, 0] + 1j * chips[:, 1]) * waves.weight
     tile *= UNIT / np.sqrt(len(waves.ky))  # a chip's cosine or sine has half of its square as its power
     turns = 2j * np.pi / side
     columns = np.exp(turns * np.outer(np.arange(waves.reach + 1), np.arange(width) - across * side))

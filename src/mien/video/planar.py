@@ -92,6 +92,23 @@ class Planar:
             planes[0][region.slices][changed, :3] = rgb[changed]
         return Planar(planes, self.layout)
 
+    def luma(self) -> Array:
+        """How light every pixel is: uint8, H x W; the luma plane's own code values, cut to 8 bits."""
+        first = self.planes[0] if self.layout.kind != "rgb" else self.planes[0][..., :3]
+        plane = first if self.depth == 8 else (first >> (self.depth - 8)).astype(np.uint8)
+        return plane if plane.ndim == 2 else cv2.cvtColor(np.ascontiguousarray(plane), cv2.COLOR_RGB2GRAY)
+
+    def with_luma(self, shift: Array) -> Planar:
+        """A copy that is lighter by `shift` (int8, H x W; 255 from black to white at any depth). Chroma stays bit-exact."""
+        first, *others = self.planes
+        step = 1.0 if self.depth == 8 else 257.0  # RGB values a code value of 8 bits
+        if self.layout.kind == "rgb":
+            still = [np.zeros_like(shift)] * (first.shape[2] - 3)  # alpha
+            return Planar((_added(first, cv2.merge([shift] * 3 + still), step), *others), self.layout)
+        step *= float(self.layout.coding.from_rgb()[1:4].sum())
+        lighter = np.minimum(_added(first, shift, step), first.dtype.type((1 << self.depth) - 1))
+        return Planar((lighter, *others), self.layout)
+
     def _on_chroma_grid(self, region: Region) -> bool:
         across, down = (1 << shift for shift in self.layout.shift)
         right, bottom = region.x + region.width, region.y + region.height
@@ -225,6 +242,12 @@ def _build(planes: tuple[Array, ...], name: str) -> av.VideoFrame:
         target = np.frombuffer(memoryview(plane), values.dtype).reshape(plane.height, -1)
         target[:, : values[0].size] = values.reshape(values.shape[0], -1)
     return frame
+
+
+def _added(plane: Array, shift: Array, step: float) -> Array:
+    """plane + step * shift, rounded, inside the dtype's range."""
+    kind = cv2.CV_8U if plane.dtype == np.uint8 else cv2.CV_16U
+    return cv2.addWeighted(plane, 1, shift, step, 0, dtype=kind)
 
 
 def _interpolation(part: Array, size: tuple[int, int]) -> int:
