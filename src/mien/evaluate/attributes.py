@@ -98,7 +98,7 @@ def expression_error(swapped: Array | Heads, target: Array | Heads, *, threads: 
 def gaze_error(swapped: Array | Heads, target: Array | Heads) -> Array:
     """Angle (N, degrees) between the lines of sight of both eyes together; nan where the target's eyes are shut."""
     other = _heads(target)
-    a, b = (_direction(expression.gaze(heads)[:, 2]) for heads in (_heads(swapped), other))
+    a, b = (direction(expression.gaze(heads)[:, 2]) for heads in (_heads(swapped), other))
     chord = np.linalg.norm(a - b, axis=1) / 2
     angle = np.degrees(2 * np.arcsin(np.minimum(chord, 1)))
     return np.where(expression.openness(other)[:, :2].mean(axis=1) < SHUT, np.nan, angle)
@@ -139,7 +139,7 @@ def _eye_distance(points: Array) -> Array:
     return np.asarray(np.maximum(np.linalg.norm(gap.astype(np.float64), axis=1), 1e-9))
 
 
-def _direction(ways: Array) -> Array:
+def direction(ways: Array) -> Array:
     """Yaw and pitch (N x 2, degrees) as unit vectors (N x 3)."""
     yaw, pitch = np.radians(ways).T
     return np.stack([np.sin(yaw) * np.cos(pitch), np.sin(pitch), -np.cos(yaw) * np.cos(pitch)], axis=-1)

@@ -89,7 +89,7 @@ class MobileFaceNet:
 class Dlib:
     """dlib's residual network (King 2017), 128 numbers from a 150 px crop of its own template; needs `mien[dlib]`.
 
-    Its raw vectors of different people lie close together: the mean over many people is taken off.
+    Its raw vectors of different people lie close together: the mean over many people is taken off, unless `centred` is False.
     """
 
     same = 0.55
@@ -101,7 +101,7 @@ class Dlib:
     )  # fmt: skip
     SIDE, PADDING = 150, 0.25
 
-    def __init__(self) -> None:
+    def __init__(self, *, centred: bool = True) -> None:
         models = find_spec("face_recognition_models")
         if find_spec("dlib") is None or models is None or models.origin is None:
             raise WeightsError("the embedder 'dlib' is not installed: pip install 'mien[dlib]'")
@@ -110,7 +110,7 @@ class Dlib:
         file = Path(models.origin).parent / "models" / "dlib_face_recognition_resnet_model_v1.dat"
         self._net = dlib.face_recognition_model_v1(str(file))
         mean = json.loads((weights.ASSETS / "dlib_mean.json").read_text())["mean"]
-        self._mean = np.array(mean, np.float32)
+        self._mean = np.array(mean, np.float32) if centred else np.zeros(DIMENSIONS, np.float32)
 
     def embed(self, rgb: Array, points: Array) -> Array:
         """See `Embedder`."""
