@@ -86,7 +86,7 @@ def test_the_face_changes_and_the_rest_is_only_encoded(moving: Path, analysed: P
         outside = np.ones(change.shape, bool)
         outside[int(y0) - 8 : int(y1) + 9, int(x0) - 8 : int(x1) + 9] = False
         inside = change[int(y0) : int(y1), int(x0) : int(x1)]
-        assert change[outside].mean() < 2.0
+        assert change[outside].mean() < 2.5, "the codec, and the mark: 1.4 as root mean square"
         assert inside.mean() > 2 * change[outside].mean()
 
 
@@ -113,7 +113,8 @@ def test_other_chunks_hold_the_same_pictures(moving: Path, analysed: Path, done:
     pictures = []
     for chunk in (CHUNK, 1000):
         out = tmp_path / f"{chunk}.mkv"
-        Job(target=moving, out=out, source=(portraits.composite(7),), encode={"codec": "ffv1"}, chunk=chunk).run()
+        source, bare = (portraits.composite(7),), {"mark": False}  # a mark tells the job, and so the chunk
+        Job(target=moving, out=out, source=source, encode={"codec": "ffv1"}, chunk=chunk, trust=bare).run()
         pictures.append([frame.pixels.rgb() for frame in video.read(out)])
     assert len(pictures[0]) == portraits.FRAMES
     for short, long in zip(*pictures, strict=True):

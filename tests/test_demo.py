@@ -54,6 +54,6 @@ def test_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         picture.load(tmp_path / "out" / name).rgb().astype(int) for name in ("photo.png", "photo_swapped.png")
     )
     assert np.abs(photo - result).max() > 30
-    assert not np.abs(photo - result)[250:].any()
+    assert np.abs(photo - result)[250:].mean() < 2, "only the mark"
     sheet = picture.load(tmp_path / "out" / "clip_swapped_sheet.jpg")
     assert (sheet.width, sheet.height) == (6 * 320, 2 * 320)

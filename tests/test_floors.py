@@ -14,7 +14,7 @@ LADDER = (
     "faces losses cast",
     "data augment systems",
     "analysis rendering train",
-    "clip evaluate",
+    "clip evaluate guard",
     "jobs",
     "demo doctor inspect verify compare",
     "cli",

@@ -14,9 +14,10 @@ import yaml
 import mien
 import portraits
 from mien import picture, provenance
-from mien.cast import read_cast, read_consent
+from mien.cast import read_cast
 from mien.errors import InputError, NoFaceError, OutputError, SettingsError
 from mien.jobs import Job
+from mien.trust import mark
 from mien.types import Consent, Manifest
 
 LEFT = np.s_[:, :512]
@@ -48,6 +49,18 @@ def test_swap_from_python(folder: Path, tmp_path: Path) -> None:
     assert result.swapped == result.frames == 1
     assert result.out == tmp_path / "out.png"
     assert "1 faces swapped" in result.summary()
+    change = np.abs(pixels(result.out) - pixels(folder / "photo.png")).max(axis=2)
+    assert change[70:180, 174:272].mean() > 5
+    assert change[250:].mean() < 2, "only the mark"
+    inside = provenance.read(result.out)
+    assert inside is not None
+    found = mark.find([picture.load(result.out).luma()])
+    assert found is not None
+    assert found.payload == mark.payload_of(inside.to_json())
+
+
+def test_without_a_mark_only_the_face_is_touched(folder: Path, tmp_path: Path) -> None:
+    result = mien.swap(folder / "anna.jpg", folder / "photo.png", tmp_path / "out.png", trust={"mark": False})
     change = np.abs(pixels(result.out) - pixels(folder / "photo.png")).max(axis=2)
     assert change[70:180, 174:272].mean() > 5
     assert not change[250:].any()
@@ -116,14 +129,16 @@ def test_a_folder_of_photos(folder: Path, tmp_path: Path) -> None:
 
 
 def test_the_largest_face_gets_the_source(folder: Path, tmp_path: Path) -> None:
-    result = Job(target=folder / "twins.png", out=tmp_path / "out.png", source=(folder / "anna.jpg",)).run()
+    source, bare = (folder / "anna.jpg",), {"mark": False}
+    result = Job(target=folder / "twins.png", out=tmp_path / "out.png", source=source, trust=bare).run()
     change = pixels(result.out) - pixels(folder / "twins.png")
     assert not change[LEFT].any()
     assert change.any()
 
 
 def test_a_cast_names_who_becomes_whom(folder: Path, tmp_path: Path) -> None:
-    job = Job(target=folder / "twins.png", out=tmp_path / "out.png", cast={"T2": (folder / "anna.jpg",)})
+    cast = {"T2": (folder / "anna.jpg",)}
+    job = Job(target=folder / "twins.png", out=tmp_path / "out.png", cast=cast, trust={"mark": False})
     change = pixels(job.run().out) - pixels(folder / "twins.png")
     assert change[LEFT].any()
     assert not change[:, 512:].any()
@@ -236,14 +251,3 @@ def test_cast_files_that_say_nothing(tmp_path: Path, text: str) -> None:
 def test_casts_that_say_nothing(value: str) -> None:
     with pytest.raises(SettingsError, match="--cast wants"):
         read_cast([value])
-
-
-def test_consent_in_words_or_a_file(tmp_path: Path) -> None:
-    assert read_consent(None) == Consent()
-    assert read_consent("I agree") == Consent(None, "I agree")
-    assert read_consent("I agree. " * 200).statement == "I agree. " * 200
-    (tmp_path / "anna.txt").write_text("I, Anna, agree.\n")
-    assert read_consent(str(tmp_path / "anna.txt")) == Consent("anna", "I, Anna, agree.")
-    (tmp_path / "odd.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match="plain text"):
-        read_consent(str(tmp_path / "odd.txt"))

@@ -9,7 +9,7 @@ import yaml
 
 from mien import picture
 from mien.errors import InputError, SettingsError
-from mien.types import Consent, Identity
+from mien.types import Identity
 
 
 def read_cast(values: Sequence[str]) -> dict[str, tuple[Path, ...]]:
@@ -37,21 +37,6 @@ def _cast_file(path: Path) -> dict[str, tuple[Path, ...]]:
     if not many or not all(paths and all(isinstance(p, str) for p in paths) for paths in many.values()):
         raise InputError(f"{path} is not a cast list: it wants lines like 'T1: anna.jpg'")
     return {name: tuple(path.parent / p for p in paths) for name, paths in many.items()}
-
-
-def read_consent(value: str | None) -> Consent:
-    """Words, or a file that holds them."""
-    if value is None:
-        return Consent()
-    path = Path(value)
-    try:
-        is_file = path.is_file()
-    except OSError:  # many words are too long for a file's name
-        is_file = False
-    try:
-        return Consent(path.stem, path.read_text(encoding="utf-8").strip()) if is_file else Consent(None, value)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: the consent file must be plain text") from error
 
 
 def photos_at(path: Path) -> list[Path]:

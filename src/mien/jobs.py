@@ -6,20 +6,23 @@ import dataclasses
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from mien import analysis, picture, provenance, rendering, systems, video, weights
-from mien.analysis import Finder
 from mien.cast import assign, photos_at
 from mien.clip import CHUNK, Casting, render_clip
 from mien.compose import ComposeSettings
 from mien.errors import InputError, NoFaceError, OutputError, SettingsError
 from mien.faces import align
 from mien.faces.record import Record
+from mien.guard import Guard, TrustSettings
 from mien.systems import AbstractSystem
+from mien.trust.home import home_from_environment
 from mien.types import Consent, Face, Identity, Manifest
 from mien.video import EncodeSettings
 
@@ -49,8 +52,9 @@ class Job:
     """Everything that decides a result. `source` goes to the largest track; `cast` names tracks; `everyone` hides all.
 
     With none of the three nobody is swapped, and the clip is only encoded anew. compose, encode, analyse: values for
-    `ComposeSettings`, `EncodeSettings` and `analysis.Settings`; analysis: a file of `mien analyse` to use; chunk: frames
-    of a clip that are finished at a time.
+    `ComposeSettings`, `EncodeSettings` and `analysis.Settings`; analysis: a file of `mien analyse` to use; consent: what the
+    source people agree to now (else what was recorded before counts); trust: values for `TrustSettings`; home: where the
+    user's key, consents and protected people are; chunk: frames of a clip that are finished at a time.
     """
 
     target: Path
@@ -66,6 +70,8 @@ class Job:
     analysis: Path | None = None
     seed: int = 0
     consent: Consent = field(default_factory=Consent)
+    trust: Mapping[str, Any] = field(default_factory=dict)
+    home: Path = field(default_factory=home_from_environment)
     overwrite: bool = False
     chunk: int = CHUNK
 
@@ -73,17 +79,20 @@ class Job:
         """Do it. A killed video job that is run again goes on from its last finished chunk. Raises MienError."""
         self._check()
         tell = progress or (lambda stage, done, total: None)
-        if video.is_video(self.target):
-            return self._video(tell)
-        return self._picture(tell)
+        guard = Guard(self.home, TrustSettings(**self.trust), date.today())
+        return self._video(tell, guard) if video.is_video(self.target) else self._picture(tell, guard)
 
     def describe(self) -> str:
         """The resolved settings and inputs as YAML, for --dry-run."""
         self._check()
         return yaml.safe_dump(dataclasses.asdict(self.manifest()), sort_keys=False, allow_unicode=True).rstrip()
 
-    def manifest(self) -> Manifest:
-        """What the output will say of itself: it holds no path and no time, so the same job gives the same bytes."""
+    def manifest(self, consents: Mapping[str, Consent] | None = None) -> Manifest:
+        """What the output will say of itself: it holds no path and no time, so the same job gives the same bytes.
+
+        consents: what each person of the cast agreed to; default: what is stated now, recorded or not.
+        """
+        consents = dict.fromkeys(self._photos(), self.consent) if consents is None else consents
         photos = {f"{name}/{i}": path for name, paths in self._photos().items() for i, path in enumerate(paths)}
         inputs = {"target": _digest(self.target)} | {name: _digest(path) for name, path in photos.items()}
         if self.analysis is not None:
@@ -94,13 +103,13 @@ class Job:
             "compose": dataclasses.asdict(ComposeSettings(**self.compose)),
             "encode": dataclasses.asdict(EncodeSettings(**self.encode)),
             "analyse": dataclasses.asdict(analysis.Settings(**self.analyse)),
+            "trust": TrustSettings(**self.trust).deciding(),
             "seed": self.seed,
             "chunk": self.chunk,
         }
         action = "anonymise" if self.everyone else "swap"
         networks = analysis.Settings(**self.analyse).networks() | {"parsing", *systems.cards(self.system)}
         settings["engines"] = analysis.engines(networks)
-        consents = dict.fromkeys(self._photos(), self.consent)
         used = {name: weights.cards()[name].sha256 for name in sorted(networks)}
         return Manifest(action, inputs, used, settings, provenance.versions(), consents)
 
@@ -127,65 +136,71 @@ class Job:
         people = dict(self.cast) | ({"": self.source} if self.source else {})
         return {name: [photo for path in paths for photo in photos_at(path)] for name, paths in people.items()}
 
-    def _identities(self, system: AbstractSystem, finder: Finder) -> tuple[dict[str, Identity], list[str]]:
-        """Enroll every person of the cast. Photos without a face are named in the warnings; none left is an error."""
-        known, warnings = {}, []
-        for name, photos in self._photos().items():
-            crops = []
-            for photo in photos:
-                pixels = picture.load(photo)
-                found = finder.find(pixels)
-                if found:
-                    crops.append(align.crop(pixels, found[0], system.source_spec))
-                else:
-                    warnings.append(f"no face found in {photo}")
-            if not crops:
-                raise NoFaceError(
-                    f"no face found in {photos[0]}: give a photo in which the face is seen from the front"
-                )
-            known[name] = system.enroll(crops)
-        return known, warnings
+    def _enrolled(self, system: AbstractSystem, guard: Guard) -> tuple[dict[str, Identity], Manifest]:
+        """Every person of the cast as the system knows them, and the manifest with their consents.
 
-    def _picture(self, tell: Progress) -> Result:
+        Photos without a face are named in the guard's warnings; none left is an error, and so is a protected person.
+        """
+        known, vectors = {}, {}
+        photos = self._photos()
+        finder = analysis.Settings(**self.analyse).finder() if photos else None
+        for name, paths in photos.items():
+            crops, seen = [], []
+            for path in paths:
+                pixels = picture.load(path)
+                if finder and (found := finder.find(pixels)):
+                    crops.append(align.crop(pixels, found[0], system.source_spec))
+                    seen.append(guard.vectors(pixels, found[:1]))
+                else:
+                    guard.warnings.append(f"no face found in {path}")
+            if not crops:
+                raise NoFaceError(f"no face found in {paths[0]}: give a photo in which the face is seen from the front")
+            vectors[name] = np.concatenate(seen)
+            known[name] = system.enroll(crops)
+        guard.refuse_sources(vectors)
+        return known, self.manifest(guard.consents(vectors, self.consent))
+
+    def _picture(self, tell: Progress, guard: Guard) -> Result:
         """Swap one picture."""
         if not picture.is_picture_name(self.out):
             raise OutputError(f"{self.out.name} is no picture format: use one of {', '.join(sorted(picture.FORMATS))}")
         pixels = picture.load(self.target)
         settings = ComposeSettings(**self.compose)
         system = systems.load(self.system, self.options)
-        finder = analysis.Settings(**self.analyse).finder()
-        manifest = self.manifest()
-        known, warnings = self._identities(system, finder)
-        found = finder.find(pixels)
+        known, manifest = self._enrolled(system, guard)
+        found = analysis.Settings(**self.analyse).finder().find(pixels) if known or self.everyone else []
         if not found and (known or self.everyone):
             raise NoFaceError(f"no face found in {self.target}: nothing to swap")
         who = {f"T{i + 1}": face for i, face in enumerate(found)}
+        pairs = assign(known, list(who), self.everyone)
+        if not self.everyone:
+            guard.refuse_faces(self.target, pixels, {name: who[name] for name, _ in pairs})
         parts = []
-        for name, face in assign(known, list(who), self.everyone):
+        for name, person in pairs:
             target = who[name]
-            identity = known[face] if face is not None else self._hidden(system, pixels, target)
+            identity = known[person] if person is not None else self._hidden(system, pixels, target)
             parts.append((name, rendering.Part(target, identity, system, hide=self.everyone)))
         clock = rendering.Clock()
         result, reasons = rendering.render(pixels, [part for _, part in parts], settings, self.seed, clock)
+        if stamp := guard.stamp(manifest):
+            result = rendering.marked(pixels, result, stamp)
         assert isinstance(result, picture.Picture)
         picture.save(self.out, result, manifest, quality=_jpeg_quality(self.encode))
         skipped = [(0, 0, name, why) for (name, _), why in zip(parts, reasons, strict=True) if why]
-        sidecar = provenance.write_sidecar(self.out, manifest, {"not_swapped": skipped, "warnings": warnings})
+        sidecar = provenance.write_sidecar(self.out, manifest, {"not_swapped": skipped, "warnings": guard.warnings})
         tell("swap", 1, 1)
         swapped = sum(why is None for why in reasons)
-        return Result(self.out, sidecar, 1, swapped, skipped, warnings, _stages(clock))
+        return Result(self.out, sidecar, 1, swapped, skipped, guard.warnings, _stages(clock))
 
     @staticmethod
     def _hidden(system: AbstractSystem, pixels: picture.Picture, face: Face) -> Identity:
         return system.enroll([align.crop(pixels, face, system.source_spec)])
 
-    def _video(self, tell: Progress) -> Result:
+    def _video(self, tell: Progress, guard: Guard) -> Result:
         """Analyse if needed, then render in chunks."""
         video.settings_for(self.out, video.probe(self.target), EncodeSettings(**self.encode))  # refuse before the work
         system = systems.load(self.system, self.options)
-        finder = analysis.Settings(**self.analyse).finder()
-        manifest = self.manifest()
-        known, warnings = self._identities(system, finder)
+        known, manifest = self._enrolled(system, guard)
         casting: list[Casting] = []
         strangers: Record | None = None
         if known or self.everyone:
@@ -194,12 +209,15 @@ class Job:
             strangers = record if self.everyone and record.has_strangers() else None
             if not tracks and strangers is None:
                 raise NoFaceError(f"no face found in {self.target}: nothing to swap")
-            for name, person in assign(known, list(tracks), self.everyone):
+            pairs = assign(known, list(tracks), self.everyone)
+            if not self.everyone:
+                guard.refuse_tracks(self.target, [tracks[name] for name, _ in pairs])
+            for name, person in pairs:
                 identity = known[person] if person is not None else system.enroll([tracks[name].view])
                 casting.append(Casting(record, tracks[name], identity, hide=self.everyone))
         done = render_clip(
             self.target, self.out, casting, system, ComposeSettings(**self.compose), EncodeSettings(**self.encode),
-            manifest, self.seed, tell, self.chunk, warnings, strangers,
+            manifest, self.seed, tell, self.chunk, guard.warnings, strangers, guard.stamp(manifest),
         )  # fmt: skip
         sidecar = provenance.sidecar_path(self.out)
         return Result(self.out, sidecar, done.frames, done.swapped, done.skipped, done.warnings, _stages(done.clock))

@@ -64,8 +64,9 @@ def swap(
     profile: Profile = False,
 ) -> None:
     """Put the face of SOURCE into TARGET, a picture or a video."""
-    from mien.cast import read_cast, read_consent
+    from mien.cast import read_cast
     from mien.jobs import Job
+    from mien.trust.consent import read as read_consent
 
     people = read_cast(cast or [])
     if cast is None and len(paths) < 2:

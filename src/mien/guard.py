@@ -1,0 +1,122 @@
+"""What is asked before a face is swapped: is it a protected person's, and did its owner agree. And who signs the result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from mien import image, weights
+from mien.errors import InputError, SettingsError
+from mien.faces.recognise import IdentityEmbedder
+from mien.faces.record import Track
+from mien.trust import consent, keys, protected
+from mien.trust.mark import Stamp, payload_of
+from mien.types import Array, Consent, Face, Manifest, Pixels
+
+
+@dataclass(frozen=True)
+class TrustSettings:
+    """sign: with C2PA; mark: invisibly; label: words to show in a corner, None for none.
+
+    certificate, key: PEM files of the user's own, None for the key made on this machine; passphrase: a file with the words that
+    open the protected list, None where its key lies beside it.
+    """
+
+    sign: bool = True
+    mark: bool = True
+    label: str | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    passphrase: Path | None = None
+
+    def __post_init__(self) -> None:
+        if (self.certificate is None) != (self.key is None):
+            raise SettingsError("a key of your own needs both --certificate and --key")
+
+    def deciding(self) -> dict[str, bool | str | None]:
+        """What of it decides pixels or bytes, for the manifest."""
+        return {"sign": self.sign, "mark": self.mark, "label": self.label}
+
+
+@dataclass(frozen=True)
+class Guard:
+    """The folder of a user's keys, consents and protected people, and the day it is. warnings: filled as it is asked."""
+
+    home: Path
+    settings: TrustSettings
+    today: date
+    warnings: list[str] = field(default_factory=list)
+
+    @cached_property
+    def _embedder(self) -> IdentityEmbedder:
+        return IdentityEmbedder()
+
+    @cached_property
+    def _network(self) -> str:
+        return weights.cards()["identity"].sha256
+
+    @cached_property
+    def _local(self) -> keys.Signer:
+        return keys.local(self.home)
+
+    @cached_property
+    def _protected(self) -> protected.ProtectedList:
+        return protected.read(self.home, self.settings.passphrase)
+
+    def vectors(self, pixels: Pixels, faces: Sequence[Face]) -> Array:
+        """Identity vectors (N x D) of faces of one picture."""
+        return self._embedder.embed(image.to_8bit(pixels.rgb()), np.stack([face.points for face in faces]))
+
+    def refuse_sources(self, people: Mapping[str, Array]) -> None:
+        """Raise InputError where a source person (name -> vectors, one a photo) is protected."""
+        for name, vectors in people.items():
+            self._protected.refuse(f"the source{f' of {name}' if name else ''}", vectors, self._network)
+
+    def refuse_faces(self, target: Path, pixels: Pixels, faces: Mapping[str, Face]) -> None:
+        """Raise InputError where a face of a picture is a protected person's."""
+        if self._protected.entries and faces:
+            for name, vector in zip(faces, self.vectors(pixels, list(faces.values())), strict=True):
+                self._protected.refuse(f"{name} of {target.name}", vector[None], self._network)
+
+    def refuse_tracks(self, target: Path, tracks: Sequence[Track]) -> None:
+        """Raise InputError where a person of a clip is protected, judged on the best view of the track."""
+        for track in tracks if self._protected.entries else ():
+            vector = self._embedder.embed(track.view.rgb, track.view.points[None])
+            self._protected.refuse(f"{track.name} of {target.name}", vector, self._network)
+
+    def consents(self, people: Mapping[str, Array], given: Consent) -> dict[str, Consent]:
+        """What each source person (name -> vectors) agreed to: what is given now, which is recorded, or what was recorded before.
+
+        Raises InputError where the given consent's last day is over. One that has ended since is told in the warnings.
+        """
+        if consent.expired(given, self.today):
+            raise InputError(f"the consent ended on {given.until}: ask {given.person or 'the person'} anew")
+        if given.statement is not None:
+            sign, verify = self._local.sign, self._local.verify
+            return {
+                name: consent.record(self.home, given, vectors, self._network, self.today, sign, verify).consent
+                for name, vectors in people.items()
+            }
+        return {name: self._recorded(vectors) for name, vectors in people.items()}
+
+    def _recorded(self, vectors: Array) -> Consent:
+        if not consent.any_in(self.home):
+            return Consent()
+        registry = consent.load(self.home, self._local.verify)
+        self.warnings.extend(line for line in registry.doubted if line not in self.warnings)
+        found = registry.find(vectors, self._network, self.today)
+        if found is None:
+            return Consent()
+        if found.expired:
+            self.warnings.append(f"a consent ended on {found.record.consent.until} ({found.record.consent}): ask anew")
+            return Consent()
+        return found.record.consent
+
+    def stamp(self, manifest: Manifest) -> Stamp | None:
+        """The invisible mark that leads to this manifest."""
+        return Stamp(payload_of(manifest.to_json())) if self.settings.mark else None
