@@ -14,6 +14,7 @@ from PIL import Image
 
 from mien import picture, provenance
 from mien.errors import InputError, OutputError
+from mien.trust import keys
 from mien.types import Consent, Manifest
 
 EXISTING = b"""<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?>
@@ -36,8 +37,22 @@ def test_xmp_names_the_source_type_and_keeps_the_rest(manifest: Manifest) -> Non
     assert packet.count(b"mien:manifest=") == 1
 
 
-def test_without_weights_no_network_had_a_part(manifest: Manifest) -> None:
-    assert provenance.source_type(dataclasses.replace(manifest, weights={})).endswith("/compositeSynthetic")
+def test_only_what_a_network_made_pixels_of_is_said_to_be_generated(manifest: Manifest) -> None:
+    for weights, settings, kind in [
+        ({"mesh": "cd"}, {"generative": False}, "composite"),
+        ({"mesh": "cd"}, {"generative": True}, "compositeWithTrainedAlgorithmicMedia"),
+        ({"mesh": "cd"}, {}, "compositeWithTrainedAlgorithmicMedia"),
+        ({}, {}, "composite"),
+    ]:
+        said = dataclasses.replace(manifest, weights=weights, settings=settings)
+        assert provenance.source_type(said) == provenance.SOURCE_TYPE + kind
+
+
+def test_a_manifest_is_parsed_from_its_own_json(manifest: Manifest) -> None:
+    assert provenance.parse(manifest.to_json()) == manifest
+    for damaged in ("", "[]", "{}", '{"action": 3, "consents": 4}'):
+        with pytest.raises(InputError, match="damaged"):
+            provenance.parse(damaged)
 
 
 @pytest.mark.parametrize(
@@ -101,6 +116,27 @@ def test_the_sidecar_holds_the_record_and_is_read_where_nothing_is_embedded(mani
     sidecar.write_text("{}")
     with pytest.raises(InputError, match="damaged"):
         provenance.read(out)
+
+
+def test_a_signed_sidecar_vouches_for_the_output(manifest: Manifest, tmp_path: Path) -> None:
+    out = tmp_path / "out.mkv"
+    out.write_bytes(b"a clip")
+    signer = keys.local(tmp_path / "home")
+    provenance.write_sidecar(out, manifest, {"frames": 3}, signer)
+    beside = provenance.read_sidecar(out)
+    assert beside is not None
+    assert beside.chain is not None
+    assert (beside.manifest, beside.output) == (manifest, provenance.sha256(out))
+    assert keys.signed_by(beside.chain, beside.signed, beside.signature)
+    path = provenance.sidecar_path(out)
+    path.write_text(path.read_text().replace('"frames": 3', '"frames": 4'))
+    changed = provenance.read_sidecar(out)
+    assert changed is not None
+    assert not keys.signed_by(beside.chain, changed.signed, changed.signature)
+    assert provenance.read_sidecar(tmp_path / "other.mkv") is None
+    path.write_text(path.read_text().replace('"value": "', '"value": "!'))
+    with pytest.raises(InputError, match="damaged"):
+        provenance.read_sidecar(out)
 
 
 def test_hash_and_versions(tmp_path: Path) -> None:

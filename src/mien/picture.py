@@ -24,6 +24,7 @@ from PIL import ExifTags, Image, ImageCms, TiffImagePlugin, UnidentifiedImageErr
 
 from mien import image, provenance
 from mien.errors import InputError, OutputError
+from mien.trust.credentials import Seal
 from mien.types import Array, Manifest, Region
 
 FORMATS = {
@@ -117,11 +118,12 @@ def load(path: Path) -> Picture:
         raise InputError(f"{path} is truncated or damaged ({_one_line(error)}); get the file anew") from error
 
 
-def save(path: Path, picture: Picture, manifest: Manifest, quality: int = 95) -> None:
+def save(path: Path, picture: Picture, manifest: Manifest, quality: int = 95, seal: Seal | None = None) -> None:
     """Write the picture in the format of the suffix with its metadata and the manifest; all or nothing.
 
     quality: 1..100 for jpeg, webp, avif (webp: 100 is lossless). Only png and tiff keep 16 bits; jpeg and bmp hold no
-    alpha and show the picture on white. bmp holds no metadata: its manifest goes beside it.
+    alpha and show the picture on white. bmp holds no metadata: its manifest goes beside it. seal: signs the manifest into
+    the file, of a bmp the file beside it.
     Raises OutputError where the suffix is unknown or the file cannot be written.
     """
     form = FORMATS.get(path.suffix.lower())
@@ -134,9 +136,11 @@ def save(path: Path, picture: Picture, manifest: Manifest, quality: int = 95) ->
         data = _tiff(picture, xmp)
     else:
         data = _encode(form, picture, xmp, quality)
+    if seal is not None:
+        data = seal.sign(data, path.suffix, manifest, provenance.source_type(manifest))
     provenance.write_bytes(path, data)
     if form == "BMP":
-        provenance.write_sidecar(path, manifest, {})
+        provenance.write_sidecar(path, manifest, {}, seal.signer if seal else None)
 
 
 def is_picture_name(path: Path) -> bool:

@@ -5,6 +5,8 @@ The XMP packet and the video tag name the IPTC digital source type, so that othe
 
 from __future__ import annotations
 
+import base64
+import binascii
 import dataclasses
 import hashlib
 import importlib.metadata
@@ -14,8 +16,9 @@ import struct
 import warnings
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from xml.dom.minidom import Document, Element
 from xml.parsers.expat import ExpatError
 
@@ -36,6 +39,8 @@ MARKED_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "AVIF")
 # What Pillow's codecs raise on damaged files.
 DAMAGED = (OSError, SyntaxError, ValueError, RuntimeError, EOFError, LookupError, TypeError, struct.error, zlib.error)
 SIDECAR_SUFFIX = ".manifest.json"
+DOMAIN = b"mien sidecar 1\n"
+"""Signed before a sidecar's content, so that no signature made for something else passes for one of a sidecar."""
 PACKAGES = (
     *("mien", "torch", "numpy", "av", "opencv-python-headless", "pillow", "scipy", "numba"),
     *("onnxruntime", "openvino"),
@@ -63,9 +68,15 @@ def versions() -> dict[str, str]:
 
 
 def source_type(manifest: Manifest) -> str:
-    """The IPTC digital source type: whether a trained network had a part in the composite."""
-    kind = "compositeWithTrainedAlgorithmicMedia" if manifest.weights else "compositeSynthetic"
-    return SOURCE_TYPE + kind
+    """The IPTC digital source type, as a full address.
+
+    `compositeWithTrainedAlgorithmicMedia` means that a generative network made part of the pixels (IPTC names in- and
+    outpainting); `composite` means elements put together, whatever they are. A network that only finds, measures or cuts out
+    makes no pixels: a system whose pixels come from photos says `generative: False` in the manifest's settings. One that
+    says nothing but uses weights is taken for generative, because too strong a statement misleads nobody about a swap.
+    """
+    generative = manifest.settings.get("generative", bool(manifest.weights))
+    return SOURCE_TYPE + ("compositeWithTrainedAlgorithmicMedia" if generative else "composite")
 
 
 def tag(manifest: Manifest) -> str:
@@ -99,11 +110,16 @@ def read(path: Path) -> Manifest | None:
     embedded = _read_picture(path) or _read_video(path)
     if embedded is not None:
         return embedded
-    sidecar = sidecar_path(path)
+    beside = read_sidecar(path)
+    return beside.manifest if beside else None
+
+
+def parse(manifest_json: str) -> Manifest:
+    """The manifest of `Manifest.to_json`. Raises InputError for any other text."""
     try:
-        return _manifest(json.loads(sidecar.read_text(encoding="utf-8"))["manifest"]) if sidecar.is_file() else None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{sidecar} is damaged; delete it or make the output again") from error
+        return _manifest(json.loads(manifest_json))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError("the manifest is damaged; make the output again") from error
 
 
 def sidecar_path(out: Path) -> Path:
@@ -111,15 +127,61 @@ def sidecar_path(out: Path) -> Path:
     return out.with_name(out.name + SIDECAR_SUFFIX)
 
 
-def write_sidecar(out: Path, manifest: Manifest, record: Mapping[str, Any]) -> Path:
+class Signing(Protocol):
+    """Who signs a sidecar: certificates as PEM, and a signature of bytes. `trust.keys.Signer` is one."""
+
+    @property
+    def chain(self) -> str: ...
+    def sign(self, data: bytes) -> bytes: ...
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """What lies beside an output. output: its sha256, where that was known; chain, signed, signature: who signed what."""
+
+    manifest: Manifest
+    record: Mapping[str, Any]
+    output: str | None = None
+    chain: str | None = None
+    signed: bytes = b""
+    signature: bytes = b""
+
+
+def write_sidecar(out: Path, manifest: Manifest, record: Mapping[str, Any], signer: Signing | None = None) -> Path:
     """Write the full manifest and the `record` of the run (what was not swapped and why) beside `out`.
 
-    Raises OutputError where it cannot be written.
+    signer: signs it together with the sha256 of `out`, where that is there already; this is all that is signed of an
+    output whose format has no place for credentials. Raises OutputError where it cannot be written.
     """
     path = sidecar_path(out)
-    value = {"manifest": dataclasses.asdict(manifest), "record": dict(record)}
+    value: dict[str, Any] = {"manifest": dataclasses.asdict(manifest), "record": dict(record)}
+    if signer is not None:
+        value |= {"output": sha256(out)} if out.is_file() else {}
+        signature = base64.b64encode(signer.sign(_signed(value))).decode()
+        value["signature"] = {"chain": signer.chain, "value": signature}
     write_bytes(path, json.dumps(value, indent=2, sort_keys=True, default=str).encode() + b"\n")
     return path
+
+
+def read_sidecar(out: Path) -> Sidecar | None:
+    """What lies beside `out`, or None. Raises InputError where it is damaged; the signature is not looked at."""
+    path = sidecar_path(out)
+    if not path.is_file():
+        return None
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        signature = value.pop("signature", None)
+        found = Sidecar(_manifest(value["manifest"]), value["record"], value.get("output"))
+        if signature is None:
+            return found
+        made = base64.b64decode(signature["value"], validate=True)
+        return dataclasses.replace(found, chain=str(signature["chain"]), signed=_signed(value), signature=made)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, binascii.Error) as error:
+        raise InputError(f"{path} is damaged; delete it or make the output again") from error
+
+
+def _signed(value: Mapping[str, Any]) -> bytes:
+    return DOMAIN + json.dumps(value, sort_keys=True, separators=(",", ":"), default=str).encode()
 
 
 def write_bytes(path: Path, data: bytes) -> None:

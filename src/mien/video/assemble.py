@@ -18,6 +18,7 @@ import numpy as np
 
 from mien import provenance
 from mien.errors import InputError, OutputError
+from mien.trust.credentials import Seal
 from mien.types import Array, Manifest
 from mien.video import gif, pictures
 from mien.video.encode import CONTAINERS, SHIFT, EncodeSettings, is_pictures, settings_for, writing
@@ -36,10 +37,12 @@ def assemble(
     info: VideoInfo,
     settings: EncodeSettings,
     manifest: Manifest,
+    seal: Seal | None = None,
 ) -> list[str]:
     """Join chunks in order and add all other streams of `source` packet by packet, its chapters and metadata.
 
-    Returns one line for each stream that the container cannot take. The manifest goes into the metadata.
+    Returns one line for each stream that the container cannot take. The manifest goes into the metadata; `seal` signs it
+    into the file where the container has a place for that.
     Matroska and webm round moments to their 1/1000 s. Written beside and renamed: the same input gives the same bytes.
     Raises OutputError where the suffix is unknown, sound cannot be kept, or the disk is full.
     """
@@ -47,14 +50,22 @@ def assemble(
     out = Path(out)
     settings_for(out, info, settings)
     if is_pictures(out):
-        _write_pictures(out, _decoded(chunks, info), manifest)
+        _write_pictures(out, _decoded(chunks, info), manifest, seal)
         return _left_behind(source, f"{out} holds pictures only")
     if out.suffix.lower() == ".gif":
         with writing(out) as part:
             gif.write(part, lambda: _decoded(chunks, info), info, _last_duration(chunks), manifest)
+            _sign(part, out, manifest, seal)
         return _left_behind(source, "gif holds pictures only")
     with writing(out) as part:
-        return _mux(part, out, source, chunks, info, manifest)
+        warnings = _mux(part, out, source, chunks, info, manifest)
+        _sign(part, out, manifest, seal)
+        return warnings
+
+
+def _sign(part: Path, out: Path, manifest: Manifest, seal: Seal | None) -> None:
+    if seal is not None:
+        seal.sign_file(part, out.suffix, manifest, provenance.source_type(manifest))
 
 
 def _mux(
@@ -269,7 +280,7 @@ def _decoded(chunks: Sequence[Path], info: VideoInfo) -> Iterator[tuple[int, Pla
                 yield int(frame.pts * scale) - SHIFT, from_decoder(frame, (2, 2, 2, int(frame.color_range)))
 
 
-def _write_pictures(out: Path, frames: Iterator[tuple[int, Planar]], manifest: Manifest) -> None:
+def _write_pictures(out: Path, frames: Iterator[tuple[int, Planar]], manifest: Manifest, seal: Seal | None) -> None:
     """Write all pictures into a folder beside, then move them in, so that an error leaves nothing."""
     folder = out.parent if pictures.is_pattern(out) else out
     pictures.check_suffix(pictures.out_file(out, 1))
@@ -277,7 +288,7 @@ def _write_pictures(out: Path, frames: Iterator[tuple[int, Planar]], manifest: M
     try:
         part.mkdir(parents=True)
         for number, (_, pixels) in enumerate(frames, 1):
-            pictures.save(part / pictures.out_file(out, number).name, pixels, manifest)
+            pictures.save(part / pictures.out_file(out, number).name, pixels, manifest, seal=seal)
         folder.mkdir(exist_ok=True)
         for file in sorted(part.iterdir()):
             file.replace(folder / file.name)

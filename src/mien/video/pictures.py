@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 
 from mien.errors import InputError, OutputError
-from mien.provenance import xmp
+from mien.provenance import source_type, xmp
+from mien.trust.credentials import Seal
 from mien.types import Array, Manifest
 from mien.video.colour import BT709, Coding
 from mien.video.planar import Layout, Planar
@@ -80,8 +81,8 @@ def check_suffix(path: Path) -> None:
         raise OutputError(f"{path}: numbered pictures are {', '.join(sorted(SUFFIXES))}; name one of them")
 
 
-def save(path: Path, pixels: Planar, manifest: Manifest, quality: int = 95) -> None:
-    """Write one picture, the manifest embedded as XMP (not in TIFF). More than 8 bits stay so in png and tif."""
+def save(path: Path, pixels: Planar, manifest: Manifest, quality: int = 95, seal: Seal | None = None) -> None:
+    """Write one picture, the manifest embedded as XMP (not in TIFF), and signed by `seal`. png and tif keep 16 bits."""
     suffix = path.suffix.lower()
     rgb = pixels.planes[0] if pixels.layout.kind == "rgb" else pixels.rgb()
     if rgb.dtype == np.uint16 and suffix not in DEEP_SUFFIXES:
@@ -98,7 +99,8 @@ def save(path: Path, pixels: Planar, manifest: Manifest, quality: int = 95) -> N
     else:
         packet = np.frombuffer(xmp(manifest), np.uint8)
         _, data = cv2.imencodeWithMetadata(suffix, bgr, [cv2.IMAGE_METADATA_XMP], [packet], options)
-    path.write_bytes(data.tobytes())
+    encoded = data.tobytes()
+    path.write_bytes(seal.sign(encoded, suffix, manifest, source_type(manifest)) if seal else encoded)
 
 
 def _numbered(folder: Path) -> list[Path]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from mien.trust.credentials import Seal
 from mien.types import Frame, Manifest
 from mien.video.assemble import assemble
 from mien.video.encode import ChunkEncoder, EncodeSettings, settings_for
@@ -15,7 +16,8 @@ from mien.video.info import VideoInfo, index
 class Writer:
     """Writes frames to `path` when used as a context manager; nothing is left behind where an error ends it.
 
-    info: of the source, or of what is written; source: the clip whose other streams, chapters and metadata are copied.
+    info: of the source, or of what is written; source: the clip whose other streams, chapters and metadata are copied;
+    seal: signs the manifest into the file.
     `warnings` holds, afterwards, one line for each stream that the container could not take.
     Raises OutputError where the output cannot be written.
     """
@@ -27,9 +29,10 @@ class Writer:
         manifest: Manifest,
         settings: EncodeSettings | None = None,
         source: Path | None = None,
+        seal: Seal | None = None,
     ):
         self.warnings: list[str] = []
-        self._path, self._info, self._manifest, self._source = Path(path), info, manifest, source
+        self._path, self._info, self._manifest, self._source, self._seal = Path(path), info, manifest, source, seal
         self._settings = settings_for(self._path, info, settings or EncodeSettings())
         self._chunk = self._path.with_name(f"{self._path.stem.replace('%', '')}.chunk.nut")
         self._last_duration = index(source).last_duration if source else None
@@ -54,6 +57,8 @@ class Writer:
                 return
             self._encoder.close()
             chunks = [self._chunk]
-            self.warnings = assemble(self._path, self._source, chunks, self._info, self._settings, self._manifest)
+            self.warnings = assemble(
+                self._path, self._source, chunks, self._info, self._settings, self._manifest, self._seal
+            )
         finally:
             self._chunk.unlink(missing_ok=True)
