@@ -122,3 +122,11 @@ def test_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"no network")
     with pytest.raises(WeightsError, match="get it anew"):
         MobileFaceNet(tmp_path / "broken.onnx")
+
+
+@pytest.mark.skipif(not (find_spec("dlib") and find_spec("face_recognition_models")), reason="needs mien[dlib]")
+def test_dlib_can_leave_its_mean_on(astronaut: tuple[Array, Array]) -> None:
+    rgb, mesh = astronaut
+    (raw,), (centred,) = Dlib(centred=False).embed(rgb, mesh[None]), Dlib().embed(rgb, mesh[None])
+    assert np.linalg.norm(raw) == pytest.approx(1, abs=1e-5)
+    assert raw @ centred < 0.8

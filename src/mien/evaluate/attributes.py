@@ -81,7 +81,10 @@ def pose_error(swapped: Array | Heads, target: Array | Heads) -> Array:
 
 
 def euler_error(swapped: Array | Heads, target: Array | Heads) -> Array:
-    """Length of the difference of (yaw, pitch, roll), N, degrees: what papers call pose error; larger at large yaw."""
+    """Length of the difference of (yaw, pitch, roll), N, degrees: what papers call pose error.
+
+    Near 90 degrees of yaw pitch and roll are one turn, and it means little; `pose_error` doesn't mind.
+    """
     a, b = (
         np.array([(p.yaw, p.pitch, p.roll) for p in map(geometry.pose_of, _heads(x).rotations)]).reshape(-1, 3)
         for x in (swapped, target)
