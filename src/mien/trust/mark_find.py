@@ -8,7 +8,7 @@ of a clip.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -24,7 +24,7 @@ SPANS = 96.0, 700.0
 """Sizes looked for: how many of the tile's own pixels (PERIOD to a tile) the picture's shorter side may show."""
 SMALLEST = 0.4
 """Least size of a tile, in its own pixels: smaller and its waves are no longer there."""
-TRIES = 8
+TRIES = 4
 """How many of the likeliest sizes are tried to the end."""
 LIMIT = 10.0
 """Least correlation of the data chips with the decoded word, in standard deviations.
@@ -35,8 +35,12 @@ word above `s` would be at most 2^48 exp(-s^2 / 2) a try (Hoeffding 1963, theore
 """
 SPIKE = 2.0
 """A wave counts no more than this many times the usual strength of its frequency: stripes of the picture's own."""
+NOISE = 4.0
+"""What the reference's best correlation comes to where there is no tile, in standard deviations."""
 LOOKS = 1, 4, 16, 64
 """Frames of a clip after which it is tried to read the mark."""
+MOVING = 8
+"""Frames that are kept for the case that the mark moved with the scene."""
 
 
 @dataclass(frozen=True)
@@ -53,33 +57,41 @@ class Mark:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where the tile seems to be. score: the reference's correlation, in standard deviations; y, x: its shift (tiles);
-    down, across: its period (pixels)."""
+    """A tile of one size, and where it lies in each picture. down, across: its period (pixels); score: the reference's
+    correlation in standard deviations, mean over the pictures; each: pictures x (score, shift down, shift across; tiles).
+    """
 
-    score: float
     down: float
     across: float
-    y: float
-    x: float
+    score: float
+    each: Array
 
 
 def find(lumas: Iterable[Array]) -> Mark | None:
     """The mark in a picture's luma (uint8, H x W), or in the frames of one clip, or None.
 
     What the frames have in common adds up; those of another size than the first are passed over. Reading stops at the
-    first look that finds the mark.
+    first look that finds the mark. Where none does, the frames may be from a camera that moved: an encoder carries what
+    it has coded along with the scene, and the mark with it, so each is asked where its tile lies.
     """
     total: Array | None = None
-    seen = 0
+    kept: list[Array] = []
+    seen, stride = 0, 1
     for luma in lumas:
         flat = _flattened(luma)
         if total is not None and flat.shape != total.shape:
             continue
         total = flat if total is None else total + flat
         seen += 1
-        if seen in LOOKS and (mark := _read(total)) is not None:
+        if seen in LOOKS and (mark := _read([total])) is not None:
             return mark
-    return None if total is None or seen in LOOKS else _read(total)
+        if seen % stride == 0:
+            kept.append(flat)
+        if len(kept) > MOVING:
+            kept, stride = kept[1::2], 2 * stride
+    if total is None or seen == 1:
+        return None
+    return (None if seen in LOOKS else _read([total])) or _read(kept)
 
 
 def _flattened(luma: Array) -> Array:
@@ -96,9 +108,9 @@ def _flattened(luma: Array) -> Array:
     return np.asarray(rest / (deviation + 1) ** np.float32(1.3))
 
 
-def _read(flat: Array) -> Mark | None:
-    """The mark in a flattened picture, or in the sum of many."""
-    waves = _Waves(flat)
+def _read(flats: Sequence[Array]) -> Mark | None:
+    """The mark in flattened pictures of one size, each with a shift of its own."""
+    waves = _Waves(flats)
     for place in _likeliest(_sizes(waves)):
         mark = _decoded(waves, _refined(waves, place))
         if mark is not None:
@@ -107,13 +119,14 @@ def _read(flat: Array) -> Mark | None:
 
 
 class _Waves:
-    """A flattened picture's Fourier transform at the harmonics of a tile of any size."""
+    """Flattened pictures' Fourier transforms at the harmonics of a tile of any size."""
 
-    def __init__(self, flat: Array) -> None:
-        self.flat = flat
+    def __init__(self, flats: Sequence[Array]) -> None:
+        self.flats = flats
+        self.shape = flats[0].shape
         self.layout = layout()
-        self.ring = np.rint(np.hypot(self.layout.ky, self.layout.kx) / 2).astype(int)
         self.weight = self.layout.weight
+        self.ring = np.rint(np.hypot(self.layout.ky, self.layout.kx) / 2).astype(int)
         self.ring_size = np.maximum(np.bincount(self.ring), 1)
         known = self.layout.bit[:, 0] < 0
         self.known = np.flatnonzero(known)
@@ -121,7 +134,7 @@ class _Waves:
         self.reference = self.layout.chips[known] @ np.array([1, -1j])
 
     def at(self, down: float, across: float) -> Array:
-        """One complex number a wave for a tile of that period (pixels): each ring of frequencies brought to the same
+        """Pictures x waves, complex, for a tile of that period (pixels): each ring of frequencies brought to the same
         strength, then weighted as the mark is (a matched filter).
 
         Two matrix products, one an axis: exact for any period, where a resized picture would lose the short waves.
@@ -129,20 +142,26 @@ class _Waves:
         count = self.layout.reach + 1
         y, x = (
             (np.outer(np.arange(length), np.arange(count)) * (2 * np.pi / period)).astype(np.float32)
-            for length, period in zip(self.flat.shape, (down, across), strict=True)
+            for length, period in zip(self.shape, (down, across), strict=True)
         )
-        table = np.hstack([np.cos(y), np.sin(y)]).T @ (self.flat @ np.hstack([np.cos(x), np.sin(x)]))
-        cc, cs, sc, ss = table[:count, :count], table[:count, count:], table[count:, :count], table[count:, count:]
+        left, right = np.hstack([np.cos(y), np.sin(y)]).T, np.hstack([np.cos(x), np.sin(x)])
+        table = np.stack([left @ (flat @ right) for flat in self.flats])
         row, column = np.abs(self.layout.ky), self.layout.kx
-        sign = np.where(self.layout.ky < 0, np.float32(-1), np.float32(1))  # e^-i(y + x) where ky > 0, else e^-i(x - y)
-        found = (cc[row, column] - sign * ss[row, column]) - 1j * (cs[row, column] + sign * sc[row, column])
+        cc, cs = table[:, row, column], table[:, row, count + column]
+        sc, ss = table[:, count + row, column], table[:, count + row, count + column]
+        sign = np.where(self.layout.ky < 0, np.float32(-1), np.float32(1))  # e^-i(x + y) where ky > 0, else e^-i(x - y)
+        found = (cc - sign * ss) - 1j * (cs + sign * sc)
         size = np.abs(found)
-        usual = np.sqrt(np.bincount(self.ring, size * size) / self.ring_size)[self.ring]
+        usual = np.stack([np.sqrt(np.bincount(self.ring, row) / self.ring_size)[self.ring] for row in size * size])
         return np.asarray(found / np.maximum(usual, size / SPIKE).clip(1e-9) * self.weight)
 
     def place(self, down: float, across: float) -> _Place:
-        """The likeliest shift of a tile of that period."""
-        answer = self.at(down, across)[self.known] * self.reference
+        """The likeliest shifts of a tile of that period."""
+        each = np.array([self._shift(answer) for answer in self.at(down, across)[:, self.known] * self.reference])
+        return _Place(down, across, float(each[:, 0].mean()), each)
+
+    def _shift(self, answer: Array) -> tuple[float, float, float]:
+        """Score and shift of one picture, from its waves over the reference's: a correlation over all shifts at once."""
         grid = np.zeros((PERIOD, PERIOD // 2 + 1), np.complex64)
         grid[self.ky, self.kx] = answer
         axis = self.kx == 0
@@ -153,7 +172,7 @@ class _Waves:
         dy, rise_y = _vertex(surface[y - 1, x], middle, surface[(y + 1) % PERIOD, x])
         dx, rise_x = _vertex(surface[y, x - 1], middle, surface[y, (x + 1) % PERIOD])
         noise = np.sqrt((np.abs(answer) ** 2).sum() / 2) + 1e-9
-        return _Place(float((middle + rise_y + rise_x) / noise), down, across, (y + dy) / PERIOD, (x + dx) / PERIOD)
+        return float((middle + rise_y + rise_x) / noise), (y + dy) / PERIOD, (x + dx) / PERIOD
 
 
 def _vertex(before: float, middle: float, after: float) -> tuple[float, float]:
@@ -167,7 +186,7 @@ def _vertex(before: float, middle: float, after: float) -> tuple[float, float]:
 
 def _sizes(waves: _Waves) -> Iterator[_Place]:
     """The tile's likeliest place for every size, so close together that waves stay in step over the whole picture."""
-    short, long = sorted(waves.flat.shape)
+    short, long = sorted(waves.shape)
     span = SPANS[1]
     while span > SPANS[0]:
         period = PERIOD * short / span
@@ -186,7 +205,7 @@ def _likeliest(places: Iterable[_Place]) -> list[_Place]:
 
 def _refined(waves: _Waves, place: _Place) -> _Place:
     """The period found more exactly, down and across each for itself: a scaled picture's sides are rounded."""
-    step = place.down / PERIOD / min(waves.flat.shape)  # relative: 1 pixel of the tile over the shorter side
+    step = place.down / PERIOD / min(waves.shape)  # relative: 1 pixel of the tile over the shorter side
     for fraction in (1.0, 0.5, 0.25):
         for down, across in ((1, 1), (1, 0), (0, 1)):
             for sign in (1, -1):
@@ -199,16 +218,19 @@ def _refined(waves: _Waves, place: _Place) -> _Place:
 
 
 def _decoded(waves: _Waves, place: _Place) -> Mark | None:
-    """The bits of a tile at that place, or None where they are no word or do not stand out."""
+    """The bits of the tiles at those places, or None where they are no word or do not stand out."""
     spread = waves.layout
-    turned = waves.at(place.down, place.across) * np.exp(2j * np.pi * (spread.ky * place.y + spread.kx * place.x))
-    chips = np.stack([turned.real, turned.imag], 1) * spread.chips
+    score, y, x = place.each.T[..., None]
+    sure = np.maximum(score - NOISE, 0.1)  # a picture whose tile was not found would only add noise
+    turned = waves.at(place.down, place.across) * np.exp(2j * np.pi * (y * spread.ky + x * spread.kx)) * sure
+    summed = turned.sum(axis=0)
+    chips = np.stack([summed.real, summed.imag], 1) * spread.chips
     data = spread.bit >= 0
     soft = np.bincount(spread.bit[data], chips[data], codes.CODED)
     payload = codes.decode(soft / (np.sqrt((soft * soft).mean()) + 1e-9))
     if payload is None:
         return None
     signs = spread.signs(payload)
-    score = float((chips * signs)[data].sum() / np.sqrt((chips[data] ** 2).sum()))
+    right = float((chips * signs)[data].sum() / np.sqrt((chips[data] ** 2).sum()))
     wrong = int(((soft > 0) != codes.encode(payload)).sum())
-    return Mark(payload, wrong, codes.CODED, score) if score > LIMIT else None
+    return Mark(payload, wrong, codes.CODED, right) if right > LIMIT else None
