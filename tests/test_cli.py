@@ -25,6 +25,7 @@ FLAGS = {
     "demo": "--out -o",
     "doctor": "",
     "inspect": "",
+    "person": "",
     "swap": "--analysis --blend --cast --codec --colour --consent --detector --dry-run --every --hardware --landmarks "
     "--light --out --overwrite --preset --profile --quality --seed --set --system -o",
     "systems": "",
