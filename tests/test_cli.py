@@ -20,14 +20,15 @@ from mien.types import Manifest
 # A flag may be added here with its command. Changing or removing one breaks somebody's script.
 FLAGS = {
     "analyse": "--detector --every --landmarks --out -o",
-    "anonymise": "--analysis --detector --dry-run --every --landmarks --out --overwrite --profile --quality --seed --set "
-    "--system -o",
+    "anonymise": "--analysis --certificate --detector --dry-run --every --key --label --landmarks --no-mark --no-sign --out "
+    "--overwrite --profile --quality --seed --set --system -o",
     "demo": "--out -o",
     "doctor": "",
     "inspect": "",
     "person": "",
-    "swap": "--analysis --blend --cast --codec --colour --consent --detector --dry-run --every --hardware --landmarks "
-    "--light --out --overwrite --preset --profile --quality --seed --set --system -o",
+    "swap": "--analysis --blend --cast --certificate --codec --colour --consent --detector --dry-run --every --hardware --key "
+    "--label --landmarks --light --no-mark --no-sign --out --overwrite --passphrase --preset --profile --quality --seed --set "
+    "--system -o",
     "systems": "",
     "weights": "--fetch",
 }

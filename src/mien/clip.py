@@ -19,8 +19,9 @@ from mien.compose import ComposeSettings, Look
 from mien.faces import align, steady
 from mien.faces.record import Record, Track
 from mien.picture import Picture
+from mien.rendering import Finish
 from mien.systems import AbstractSystem
-from mien.trust.mark import Stamp
+from mien.trust.credentials import Seal
 from mien.types import Array, Frame, Identity, Manifest
 from mien.video import EncodeSettings, FrameIndex
 
@@ -28,6 +29,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 CHUNK = 240
 """Frames a chunk holds at least, unless a job says otherwise: what a kill can cost."""
+NO_FINISH = Finish()
 WORKERS = 1
 AHEAD = 4
 STRANGER = "a face that no track lists"
@@ -82,24 +84,25 @@ def render_clip(
     chunk: int = CHUNK,
     warnings: Sequence[str] = (),
     strangers: Record | None = None,
-    stamp: Stamp | None = None,
+    finish: Finish = NO_FINISH,
+    seal: Seal | None = None,
 ) -> Done:
     """Swap a clip's cast. Chunks that an earlier, killed run of the same job finished are kept.
 
-    strangers: the record whose faces that no track lists are blurred, for whoever hides everybody; stamp: marks every
-    frame in which something was painted over, and no other.
+    strangers: the record whose faces that no track lists are blurred, for whoever hides everybody; finish: what every frame
+    gets in which something was painted over, and no other; seal: signs the output and what lies beside it.
     """
     info, index = video.probe(target), video.index(target)
     encode = video.settings_for(out, info, encode)
     ranges = video.chunk_ranges(index, chunk)
     done = Done(len(index.pts), warnings=list(warnings))
     roles = [_prepare(each, system, compose, seed) for each in casting]
-    work = Work(out.with_name(out.name + ".mien"), _key(manifest, out, encode, chunk, stamp))
+    work = Work(out.with_name(out.name + ".mien"), _key(manifest, out, encode, chunk, finish))
     for number, (start, stop) in enumerate(ranges):
         tell("swap", start, done.frames)
         note = work.note(number)
         if note is None:
-            renderer = _Renderer(roles, system, compose, seed, done.clock, strangers, stamp)
+            renderer = _Renderer(roles, system, compose, seed, done.clock, strangers, finish)
             frames = _counted(renderer.frames(target, index, start, stop), start, done.frames, tell)
             last = index.last_duration if stop == done.frames else None
             video.encode_chunk(work.piece(number), frames, info, encode, last)
@@ -111,23 +114,23 @@ def render_clip(
     tell("swap", done.frames, done.frames)
     done.skipped = _joined(done.skipped)
     # The sidecar comes first, so that a kill between the two never leaves an output that says nothing of itself.
-    provenance.write_sidecar(out, manifest, done.record())
+    signer = seal.signer if seal else None
+    provenance.write_sidecar(out, manifest, done.record(), signer)
     try:
         with done.clock.stage("assemble"):
             pieces = [work.piece(n) for n in range(len(ranges))]
-            done.warnings += video.assemble(out, target, pieces, info, encode, manifest)
+            done.warnings += video.assemble(out, target, pieces, info, encode, manifest, seal)
     except BaseException:
         provenance.sidecar_path(out).unlink(missing_ok=True)
         raise
-    provenance.write_sidecar(out, manifest, done.record())
+    provenance.write_sidecar(out, manifest, done.record(), signer)
     work.remove()
     return done
 
 
-def _key(manifest: Manifest, out: Path, encode: EncodeSettings, chunk: int, stamp: Stamp | None) -> str:
+def _key(manifest: Manifest, out: Path, encode: EncodeSettings, chunk: int, finish: Finish) -> str:
     """A digest of everything that decides the bytes of this job's chunks."""
-    mark = None if stamp is None else asdict(stamp)
-    parts = manifest.to_json() + json.dumps([out.suffix, asdict(encode), chunk, mark], sort_keys=True)
+    parts = manifest.to_json() + json.dumps([out.suffix, asdict(encode), chunk, asdict(finish)], sort_keys=True)
     return hashlib.sha256(parts.encode()).hexdigest()
 
 
@@ -153,7 +156,7 @@ class _Renderer:
     seed: int
     clock: rendering.Clock
     strangers: Record | None = None
-    stamp: Stamp | None = None
+    finish: Finish = NO_FINISH
     swapped: int = 0
     skipped: list[tuple[int, int, str, str]] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
@@ -173,9 +176,8 @@ class _Renderer:
             told |= {name: why for (name, _), why in zip(cast, reasons, strict=True)}
             for points in unlisted.get(frame.index, []):
                 pixels, told[STRANGER] = rendering.veil(pixels, points), "blurred"
-            if self.stamp is not None:
-                with self.clock.stage("mark"):
-                    pixels = rendering.marked(frame.pixels, pixels, self.stamp)
+            with self.clock.stage("finish"):
+                pixels = self.finish.apply(frame.pixels, pixels)
             return replace(frame, pixels=pixels), list(told.items())
 
         for frame, told in ordered(work, video.read(target, start, stop, frames=index, warnings=self.damaged)):

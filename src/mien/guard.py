@@ -14,8 +14,10 @@ from mien import image, weights
 from mien.errors import InputError, SettingsError
 from mien.faces.recognise import IdentityEmbedder
 from mien.faces.record import Track
-from mien.trust import consent, keys, protected
-from mien.trust.mark import Stamp, payload_of
+from mien.rendering import Finish
+from mien.trust import consent, keys, ledger, protected
+from mien.trust.credentials import Seal
+from mien.trust.mark import Stamp
 from mien.types import Array, Consent, Face, Manifest, Pixels
 
 
@@ -117,6 +119,20 @@ class Guard:
             return Consent()
         return found.record.consent
 
-    def stamp(self, manifest: Manifest) -> Stamp | None:
-        """The invisible mark that leads to this manifest."""
-        return Stamp(payload_of(manifest.to_json())) if self.settings.mark else None
+    def finish(self, manifest: Manifest) -> Finish:
+        """What painted-over frames get: the label, the mark that leads to this manifest, which is remembered for that."""
+        stamp = Stamp(ledger.keep(self.home, manifest)) if self.settings.mark else None
+        return Finish(stamp, self.settings.label)
+
+    @cached_property
+    def signer(self) -> keys.Signer | None:
+        """Who signs: the user's own key, else the one of this machine; None where nothing is to be signed."""
+        if not self.settings.sign:
+            return None
+        if self.settings.certificate is None or self.settings.key is None:
+            return self._local
+        return keys.load(self.settings.certificate, self.settings.key)
+
+    def seal(self, files: Mapping[str, Path]) -> Seal | None:
+        """What signs the output. files: what was read, by the manifest's names."""
+        return Seal(self.signer, dict(files)) if self.signer else None

@@ -93,12 +93,10 @@ class Job:
         consents: what each person of the cast agreed to; default: what is stated now, recorded or not.
         """
         consents = dict.fromkeys(self._photos(), self.consent) if consents is None else consents
-        photos = {f"{name}/{i}": path for name, paths in self._photos().items() for i, path in enumerate(paths)}
-        inputs = {"target": _digest(self.target)} | {name: _digest(path) for name, path in photos.items()}
-        if self.analysis is not None:
-            inputs["analysis"] = _digest(self.analysis)
+        inputs = {name: _digest(path) for name, path in self._files().items()}
         settings = {
             "system": self.system,
+            "generative": systems.generative(self.system),
             "options": dict(self.options),
             "compose": dataclasses.asdict(ComposeSettings(**self.compose)),
             "encode": dataclasses.asdict(EncodeSettings(**self.encode)),
@@ -135,6 +133,12 @@ class Job:
         """The photos of each person, folders opened. '' is whoever gets the largest track."""
         people = dict(self.cast) | ({"": self.source} if self.source else {})
         return {name: [photo for path in paths for photo in photos_at(path)] for name, paths in people.items()}
+
+    def _files(self) -> dict[str, Path]:
+        """Everything that is read, by the names it has in the manifest."""
+        files = {"target": self.target}
+        files |= {f"{name}/{i}": path for name, paths in self._photos().items() for i, path in enumerate(paths)}
+        return files | ({"analysis": self.analysis} if self.analysis is not None else {})
 
     def _enrolled(self, system: AbstractSystem, guard: Guard) -> tuple[dict[str, Identity], Manifest]:
         """Every person of the cast as the system knows them, and the manifest with their consents.
@@ -182,12 +186,14 @@ class Job:
             parts.append((name, rendering.Part(target, identity, system, hide=self.everyone)))
         clock = rendering.Clock()
         result, reasons = rendering.render(pixels, [part for _, part in parts], settings, self.seed, clock)
-        if stamp := guard.stamp(manifest):
-            result = rendering.marked(pixels, result, stamp)
+        result = guard.finish(manifest).apply(pixels, result)
+        seal = guard.seal(self._files())
         assert isinstance(result, picture.Picture)
-        picture.save(self.out, result, manifest, quality=_jpeg_quality(self.encode))
+        picture.save(self.out, result, manifest, _jpeg_quality(self.encode), seal)
         skipped = [(0, 0, name, why) for (name, _), why in zip(parts, reasons, strict=True) if why]
-        sidecar = provenance.write_sidecar(self.out, manifest, {"not_swapped": skipped, "warnings": guard.warnings})
+        sidecar = provenance.write_sidecar(
+            self.out, manifest, {"not_swapped": skipped, "warnings": guard.warnings}, guard.signer
+        )
         tell("swap", 1, 1)
         swapped = sum(why is None for why in reasons)
         return Result(self.out, sidecar, 1, swapped, skipped, guard.warnings, _stages(clock))
@@ -217,7 +223,7 @@ class Job:
                 casting.append(Casting(record, tracks[name], identity, hide=self.everyone))
         done = render_clip(
             self.target, self.out, casting, system, ComposeSettings(**self.compose), EncodeSettings(**self.encode),
-            manifest, self.seed, tell, self.chunk, guard.warnings, strangers, guard.stamp(manifest),
+            manifest, self.seed, tell, self.chunk, guard.warnings, strangers, guard.finish(manifest), guard.seal(self._files()),
         )  # fmt: skip
         sidecar = provenance.sidecar_path(self.out)
         return Result(self.out, sidecar, done.frames, done.swapped, done.skipped, done.warnings, _stages(done.clock))

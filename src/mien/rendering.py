@@ -18,6 +18,7 @@ from mien import compose, image, raster
 from mien.compose import ComposeSettings, Look, colour, light, masks
 from mien.faces import align, segment, texture, topology
 from mien.systems import AbstractSystem
+from mien.trust.label import label
 from mien.trust.mark import Stamp
 from mien.types import Array, Face, Identity, Pixels, Region
 
@@ -127,12 +128,23 @@ def veil(pixels: Pixels, points: Array) -> Pixels:
     return pixels.paste(region, cv2.blur(cv2.blur(rgb, (side, side)), (side, side)), inside)
 
 
-def marked(before: Pixels, after: Pixels, stamp: Stamp) -> Pixels:
-    """`after` with the invisible mark, more strongly where `before` was painted over; as it is where nothing was."""
-    if after is before:
-        return after
-    luma = after.luma()
-    return after.with_luma(stamp.shift(luma, luma != before.luma()))
+@dataclass(frozen=True)
+class Finish:
+    """What a frame gets in the end if anything was painted over: words in a corner, the invisible mark."""
+
+    stamp: Stamp | None = None
+    label: str | None = None
+
+    def apply(self, before: Pixels, after: Pixels) -> Pixels:
+        """`after` labelled and marked, more strongly where it differs from `before`; as it is where nothing was painted."""
+        if after is before:
+            return after
+        if self.label is not None:
+            after = label(after, self.label)
+        if self.stamp is None:
+            return after
+        luma = after.luma()
+        return after.with_luma(self.stamp.shift(luma, luma != before.luma()))
 
 
 def measure(pixels: Pixels, part: Part, settings: ComposeSettings, seed: int) -> Look:

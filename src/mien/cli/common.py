@@ -30,6 +30,13 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved sett
 Profile = Annotated[bool, typer.Option("--profile", help="Print where the time went.")]
 Quality = Annotated[int, typer.Option(help="x264's crf, less is better; a JPEG follows it: 18 is its quality 95.")]
 
+NoSign = Annotated[bool, typer.Option("--no-sign", help="Leave the output without a signature (C2PA).")]
+NoMark = Annotated[bool, typer.Option("--no-mark", help="Leave the output without the invisible mark.")]
+Label = Annotated[str | None, typer.Option(help="Words to show in a corner of every picture with a swapped face.")]
+Certificate = Annotated[Path | None, typer.Option(help="PEM chain to sign with, instead of this machine's own.")]
+Key = Annotated[Path | None, typer.Option(help="PEM file with the certificate's private key.")]
+Passphrase = Annotated[Path | None, typer.Option(help="A text file whose words the protected list is locked with.")]
+
 
 def reports(command: Callable[..., None]) -> Callable[..., None]:
     """Turn what a user can mend into one line on standard error and exit status 2."""

@@ -11,13 +11,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mien.cli.common import (
+    Certificate,
     Consent,
     Detector,
     DryRun,
     Every,
+    Key,
+    Label,
     Landmarks,
+    NoMark,
+    NoSign,
     Out,
     Overwrite,
+    Passphrase,
     Profile,
     Quality,
     Sets,
@@ -59,6 +65,12 @@ def swap(
     hardware: Annotated[bool, typer.Option("--hardware", help="Use a hardware encoder if there is one.")] = False,
     seed: Annotated[int, typer.Option(help="Everything that is drawn at random follows from it.")] = 0,
     consent: Consent = None,
+    no_sign: NoSign = False,
+    no_mark: NoMark = False,
+    label: Label = None,
+    certificate: Certificate = None,
+    key: Key = None,
+    passphrase: Passphrase = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     profile: Profile = False,
@@ -86,6 +98,7 @@ def swap(
         analysis=analysis,
         seed=seed,
         consent=read_consent(consent),
+        trust=_trust(no_sign, no_mark, label, certificate, key) | {"passphrase": passphrase},
         overwrite=overwrite,
     )
     _run(job, dry_run, profile)
@@ -106,6 +119,11 @@ def anonymise(
     every: Every = 12,
     quality: Quality = 18,
     seed: Annotated[int, typer.Option(help="Decides which of the fitting faces each person becomes.")] = 0,
+    no_sign: NoSign = False,
+    no_mark: NoMark = False,
+    label: Label = None,
+    certificate: Certificate = None,
+    key: Key = None,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     profile: Profile = False,
@@ -123,6 +141,7 @@ def anonymise(
         analyse={"detector": detector, "landmarks": landmarks, "every": every},
         analysis=analysis,
         seed=seed,
+        trust=_trust(no_sign, no_mark, label, certificate, key),
         overwrite=overwrite,
     )
     _run(job, dry_run, profile)
@@ -168,6 +187,13 @@ def _options(sets: list[str] | None) -> dict[str, Any]:
             raise SettingsError(f"--set wants NAME=VALUE, not '{pair}'")
         options[name] = yaml.safe_load(value)
     return options
+
+
+def _trust(
+    no_sign: bool, no_mark: bool, label: str | None, certificate: Path | None, key: Path | None
+) -> dict[str, Any]:
+    """Values for `TrustSettings`."""
+    return {"sign": not no_sign, "mark": not no_mark, "label": label, "certificate": certificate, "key": key}
 
 
 def _run(job: Job, dry_run: bool, profile: bool) -> None:

@@ -64,6 +64,11 @@ def cards(name: str) -> tuple[str, ...]:
     return tuple(_module(name).CARDS)
 
 
+def generative(name: str) -> bool:
+    """Whether a trained network makes a system's pixels; one whose module doesn't say GENERATIVE = False is taken to."""
+    return bool(getattr(_module(name), "GENERATIVE", True))
+
+
 def _module(name: str) -> ModuleType:
     if name in names():
         return importlib.import_module(f"{__name__}.{name}")

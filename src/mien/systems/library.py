@@ -23,6 +23,7 @@ from mien.systems import AbstractSystem
 from mien.types import Array, Crop, CropSpec, Identity, Pose, Swapped
 
 CARDS: tuple[str, ...] = ("bank",)
+GENERATIVE = False
 
 
 @dataclass(frozen=True)

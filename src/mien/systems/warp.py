@@ -16,6 +16,7 @@ from mien.systems import AbstractSystem
 from mien.types import Crop, CropSpec, Identity, Swapped
 
 CARDS: tuple[str, ...] = ()
+GENERATIVE = False
 
 
 @dataclass(frozen=True)
