@@ -43,7 +43,7 @@ def payload_of(manifest_json: str) -> int:
 
 @dataclass(frozen=True)
 class Stamp:
-    """What marks frames with one payload (48 bits). strength: 1 is a PSNR of 45 dB (small pictures: 42.5), 2 six decibels less."""
+    """What marks frames with one payload (48 bits). strength: 1 is a PSNR of 45 dB (small pictures 42.5), 2 is 6 less."""
 
     payload: int
     strength: float = 1.0
