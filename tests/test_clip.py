@@ -17,11 +17,15 @@ import numpy as np
 import pytest
 
 import portraits
-from mien import analysis, demo, provenance, video
-from mien.clip import STRANGER, _joined, ordered
+from mien import analysis, demo, picture, provenance, systems, video
+from mien.clip import STRANGER, Casting, _joined, ordered, render_clip
+from mien.compose import ComposeSettings
 from mien.faces import align, people
 from mien.faces.record import Record
 from mien.jobs import Job, Result
+from mien.rendering import Finish
+from mien.trust.mark import Stamp, find
+from mien.types import Frame, Manifest
 
 FAST = {"preset": "ultrafast"}
 CHUNK = portraits.KEY_EVERY
@@ -97,6 +101,48 @@ def test_the_manifest_is_in_the_file_and_beside_it(moving: Path, done: Result) -
     record = json.loads(done.manifest.read_text())
     assert record["manifest"]["settings"] == json.loads(inside.to_json())["settings"]
     assert record["record"]["not_swapped"] == []
+
+
+def rendered(moving: Path, analysed: Path, out: Path, finish: Finish, cast: bool = True) -> list[Frame]:
+    """The clip swapped into a lossless file, straight through `render_clip`."""
+    record, system = Record(analysed), systems.load("warp")
+    source = picture.load(portraits.composite(7))
+    face = analysis.Settings().finder().find(source)[0]
+    who = system.enroll([align.crop(source, face, system.source_spec)])
+    casting = [Casting(record, record.tracks[0], who)] if cast else []
+    lossless = video.EncodeSettings(codec="ffv1")
+    render_clip(
+        moving,
+        out,
+        casting,
+        system,
+        ComposeSettings(),
+        lossless,
+        Manifest("test"),
+        0,
+        lambda *_: None,
+        12,
+        finish=finish,
+    )
+    return list(video.read(out))
+
+
+def test_every_painted_frame_is_marked_and_no_other(moving: Path, analysed: Path, tmp_path: Path) -> None:
+    finish = Finish(Stamp(0xFACE))
+    plain = rendered(moving, analysed, tmp_path / "plain.mkv", Finish())
+    marked = rendered(moving, analysed, tmp_path / "marked.mkv", finish)
+    mark = find(frame.pixels.luma() for frame in marked)
+    assert mark is not None
+    assert mark.payload == 0xFACE
+    assert find([frame.pixels.luma() for frame in plain]) is None
+    for before, after in zip(plain, marked, strict=True):
+        shift = after.pixels.luma().astype(int) - before.pixels.luma()
+        assert 1 < shift.std() < 3
+        np.testing.assert_array_equal(before.pixels.planes[1:], after.pixels.planes[1:])  # type: ignore[attr-defined]
+    nobody = rendered(moving, analysed, tmp_path / "nobody.mkv", finish, cast=False)
+    for before, after in zip(video.read(moving), nobody, strict=True):
+        for was, now in zip(before.pixels.planes, after.pixels.planes, strict=True):  # type: ignore[attr-defined]
+            np.testing.assert_array_equal(was, now)
 
 
 def test_without_a_cast_the_clip_is_only_encoded(moving: Path, tmp_path: Path) -> None:

@@ -13,7 +13,10 @@ from mien import analysis, rendering, systems
 from mien.compose import ComposeSettings, blend, colour
 from mien.faces import align, texture
 from mien.picture import Picture, load
+from mien.trust.mark import Stamp, find
 from mien.types import Array, Face, Pixels, Pose, Region
+from mien.video.colour import Coding
+from mien.video.planar import Layout, Planar
 
 
 @dataclass(frozen=True)
@@ -179,3 +182,105 @@ def test_who_is_to_be_hidden_is_blurred_where_no_swap_is_possible(scene: Scene, 
     far = scene.outside()
     far[scene.face.points[:, 1].astype(int).min() - 40 : scene.face.points[:, 1].astype(int).max() + 40] = False
     assert (before == after)[far].all()
+
+
+def test_a_swapped_frame_is_marked_and_an_untouched_one_is_not(scene: Scene) -> None:
+    finish = rendering.Finish(Stamp(0xC0FFEE))
+    pixels, _ = rendering.render(scene.photo, [scene.part], ComposeSettings(), 0)
+    marked = finish.apply(scene.photo, pixels)
+    mark = find([marked.luma()])
+    assert mark is not None
+    assert mark.payload == 0xC0FFEE
+    shift = marked.rgb().astype(int) - pixels.rgb()
+    assert 42 < 10 * np.log10(255**2 / np.mean(shift**2)) < 47
+    whole = Stamp(0xC0FFEE).shift(pixels.luma())
+    changed = pixels.luma() != scene.photo.luma()
+    assert shift[changed].std() > 1.1 * whole[changed].std(), "more strongly where the face was swapped"
+    assert finish.apply(scene.photo, scene.photo) is scene.photo
+    assert rendering.Finish().apply(scene.photo, pixels) is pixels
+
+
+def planar(kind: str, depth: int = 8, full: bool = False, alpha: bool = False) -> Planar:
+    """A frame of real content in a decoder's planes, read-only and wider in memory than shown."""
+    grey = cv2.cvtColor(portraits.astronaut(), cv2.COLOR_RGB2GRAY)
+    rgb = portraits.astronaut()
+    dtype = np.uint8 if depth == 8 else np.uint16
+    if kind == "rgb":
+        planes = [np.dstack([rgb, grey]) if alpha else rgb]
+        planes = [plane.astype(dtype) * (1 if depth == 8 else 257) for plane in planes]
+    else:
+        luma = grey.astype(float) if full else 16 + grey.astype(float) * 219 / 255
+        planes = [np.rint(luma).astype(dtype) << (depth - 8)]
+        planes += [np.full((256, 256), 120 << (depth - 8), dtype)] * (2 if kind == "yuv" else 0)
+    views = []
+    for plane in planes:
+        view = np.concatenate([plane, np.zeros_like(plane[:, :32])], axis=1)[:, : plane.shape[1]]
+        view.flags.writeable = False
+        views.append(view)
+    shift = (1, 1) if kind == "yuv" else (0, 0)
+    return Planar(tuple(views), Layout(kind, Coding(6, full, depth), shift))  # type: ignore[arg-type]
+
+
+PIXELS: dict[str, Pixels] = {
+    "photo": Picture(portraits.astronaut()),
+    "photo, 16 bits": Picture(portraits.astronaut().astype(np.uint16) * 257),
+    "yuv": planar("yuv"),
+    "yuv, full range": planar("yuv", full=True),
+    "yuv, 10 bits": planar("yuv", depth=10),
+    "yuv, 12 bits, full range": planar("yuv", depth=12, full=True),
+    "grey": planar("gray", full=True),
+    "grey, 10 bits": planar("gray", depth=10),
+    "rgb": planar("rgb"),
+    "rgb with alpha": planar("rgb", alpha=True),
+    "rgb, 16 bits": planar("rgb", depth=16, alpha=True),
+}
+
+
+@pytest.mark.parametrize("name", PIXELS)
+def test_luma_of_every_kind_of_pixels(name: str) -> None:
+    """A shift of the luma is a shift of every colour by as much, and marks the frame."""
+    pixels = PIXELS[name]
+    luma = pixels.luma()
+    assert luma.dtype == np.uint8
+    assert luma.shape == (512, 512)
+    shift = Stamp(0xBEEF).shift(luma)
+    before = pixels.rgb().copy()
+    lighter = pixels.with_luma(shift)
+    np.testing.assert_array_equal(pixels.rgb(), before)
+    assert lighter.rgb().dtype == before.dtype
+    top = np.iinfo(before.dtype).max
+    moved = (lighter.rgb().astype(float) - before) * 255 / top
+    inside = ((before > 0.05 * top) & (before < 0.95 * top)).all(axis=2)
+    error = moved[inside] - shift[inside][:, None]
+    assert np.abs(error).max() <= 1.2
+    assert abs(error.mean()) < 0.1
+    mark = find([lighter.luma()])
+    assert mark is not None
+    assert mark.payload == 0xBEEF
+
+
+def test_what_is_no_luma_stays_bit_exact() -> None:
+    shift = np.full((512, 512), 5, np.int8)
+    for name in ("yuv", "yuv, 10 bits"):
+        frame = PIXELS[name]
+        assert isinstance(frame, Planar)
+        for before, after in zip(frame.planes[1:], frame.with_luma(shift).planes[1:], strict=True):
+            np.testing.assert_array_equal(before, after)
+    for name in ("rgb with alpha", "rgb, 16 bits"):
+        frame = PIXELS[name]
+        assert isinstance(frame, Planar)
+        np.testing.assert_array_equal(frame.with_luma(shift).planes[0][..., 3], frame.planes[0][..., 3])
+
+
+@pytest.mark.parametrize("depth", [8, 10, 16])
+def test_black_and_white_are_not_passed(depth: int) -> None:
+    dtype = np.uint8 if depth == 8 else np.uint16
+    top = (1 << depth) - 1
+    plane = np.repeat(np.array([[0], [top]], dtype), 4, axis=1)
+    frame = Planar((plane,), Layout("gray", Coding(6, True, depth)))
+    up, down = (frame.with_luma(np.full(plane.shape, by, np.int8)).planes[0] for by in (9, -9))
+    step = top / 255
+    assert (up[1] == top).all()
+    assert (down[0] == 0).all()
+    np.testing.assert_allclose(up[0], 9 * step, atol=1)
+    np.testing.assert_allclose(down[1], top - 9 * step, atol=1)
