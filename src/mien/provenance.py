@@ -105,13 +105,18 @@ def read(path: Path) -> Manifest | None:
 
     Raises InputError where the file cannot be read.
     """
-    if not path.is_file():
-        raise InputError(f"{path} is not a file; give a picture or a video")
-    embedded = _read_picture(path) or _read_video(path)
+    embedded = read_embedded(path)
     if embedded is not None:
         return embedded
     beside = read_sidecar(path)
     return beside.manifest if beside else None
+
+
+def read_embedded(path: Path) -> Manifest | None:
+    """The manifest in the metadata of a picture or video, or None. Raises InputError where it is no file."""
+    if not path.is_file():
+        raise InputError(f"{path} is not a file; give a picture or a video")
+    return _read_picture(path) or _read_video(path)
 
 
 def parse(manifest_json: str) -> Manifest:

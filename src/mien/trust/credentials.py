@@ -41,6 +41,8 @@ SETTINGS = {
     "builder": {"thumbnail": {"enabled": False}},
     "verify": {"verify_after_sign": False, "remote_manifest_fetch": False, "ocsp_fetch": False},
 }
+STORE = b"jumdc2pa"
+"""How the description of a manifest store begins (11.1.4)."""
 NO_CREDENTIALS, UNKNOWN_FORMAT = "ManifestNotFound", "NotSupported"
 
 
@@ -132,7 +134,8 @@ class Seal:
 class Credentials:
     """What a file says of itself and whether it may be believed.
 
-    state: trusted (unchanged, by a known key), valid (unchanged, by some key), changed; name, algorithm: of the signer;
+    state: trusted (unchanged, by a known key), valid (unchanged, by some key), refused (unchanged, but the certificate has
+    run out or is not fit to sign), changed; name, algorithm: of the signer;
     problems: what the reader found wrong, in its own codes; actions: what was done; inputs: name -> "sha256:..." or an id;
     earlier: how many manifests the inputs brought along; manifest: mien's own as JSON, else None.
     """
@@ -170,7 +173,7 @@ def read(path: Path, roots: Sequence[str] = ()) -> Credentials | None:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
     except c2pa.C2paError as error:
         text = _one_line(error)
-        if text.startswith((NO_CREDENTIALS, UNKNOWN_FORMAT)):
+        if text.startswith((NO_CREDENTIALS, UNKNOWN_FORMAT)) or not _has_any(path):
             return None
         return Credentials("changed", "", "", "", (text,), (), {}, 0, None)
 
@@ -235,7 +238,9 @@ def _credentials(store: Mapping[str, Any]) -> Credentials:
     results = store.get("validation_results", {}).get("activeManifest", {})
     problems = [item["code"] for item in results.get("failure", ())]
     problems += [item["code"] for item in store.get("validation_status", ()) if item["code"] not in problems]
-    state = {"Trusted": "trusted", "Valid": "valid"}.get(store.get("validation_state", ""), "changed")
+    only_certificate = all(code.startswith("signingCredential.") for code in problems)
+    otherwise = "refused" if problems and only_certificate else "changed"
+    state = {"Trusted": "trusted", "Valid": "valid"}.get(store.get("validation_state", ""), otherwise)
     actions = data.get("c2pa.actions.v2", data.get("c2pa.actions", {})).get("actions", ())
     agents = active.get("claim_generator_info") or [{}]
     return Credentials(
@@ -255,6 +260,14 @@ def _assertions(manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {
         item["label"]: item["data"] for item in manifest.get("assertions", ()) if isinstance(item.get("data"), dict)
     }
+
+
+def _has_any(path: Path) -> bool:
+    """Whether a file that can't be read has, or had, credentials: the label of their outermost box is in it."""
+    if not path.stat().st_size:
+        return False
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        return mapped.find(STORE) >= 0
 
 
 def _one_line(error: BaseException) -> str:

@@ -147,6 +147,8 @@ def signed_by(chain: str, data: bytes, signature: bytes) -> bool:
     from cryptography.hazmat.primitives.asymmetric import ec, utils
 
     certificates, _ = _blocks(chain.encode())
+    if not certificates:
+        return False
     public: Any = certificates[0].public_key()
     try:
         kind = _algorithm(public)
