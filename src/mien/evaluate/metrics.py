@@ -6,6 +6,7 @@ computed from stands with its function; docs/metrics.md says the same at more le
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -215,6 +216,11 @@ def title(column: str) -> str:
     """What to call a column: its metric's title, and who judged."""
     judge = column.partition(".")[2]
     return of_column(column).title + (f" ({judge})" if judge else "")
+
+
+def octaves(value: float) -> float:
+    """A ratio in doublings: 0 is equal, 1 twice as much, -1 half."""
+    return math.log2(max(value, 1e-3))
 
 
 def group(name: str) -> Iterator[Metric]:
