@@ -18,11 +18,12 @@ import pytest
 import portraits
 from mien import analysis, systems, video
 from mien.errors import InputError, OutputError, SettingsError
-from mien.evaluate import protocols
+from mien.evaluate import metrics, protocols
 from mien.evaluate.protocols import Pair, View, table
 from mien.evaluate.protocols.journal import Journal
 from mien.evaluate.protocols.make import Maker
 from mien.evaluate.protocols.table import Cell, Line
+from mien.evaluate.scored import PROTOCOL
 from mien.faces import align
 
 COPY, PASTE = "mien.evaluate.protocols.copy", "mien.evaluate.protocols.paste"
@@ -293,3 +294,25 @@ def test_frames_are_evenly_spaced(gate: Path) -> None:
     assert frames[0] < total / 10
     assert frames[-1] >= total * 9 / 10 - 1
     assert len(drawing._frames(gate, "clip.mp4", "astronaut", 100)) == total, "no frame twice"
+
+
+def test_the_page_on_numbers_agrees_with_the_table_of_metrics() -> None:
+    """docs/metrics.md has every metric once, with its unit and which way is better, and every protocol."""
+    page = (Path(__file__).parents[1] / "docs/metrics.md").read_text(encoding="utf-8")
+    body, of_protocols = page.split("## Protocols")
+    rows = [
+        [cell.strip() for cell in line.strip("| ").split(" | ")] for line in body.splitlines() if line.startswith("| `")
+    ]
+    better = {"higher": ", higher", "lower": ", lower", "one": ", nearest 1", "none": ""}
+    assert [(row[0].strip("`"), row[1]) for row in rows] == [
+        (metric.name, metric.unit + better[metric.better]) for metric in _as_on_the_page(rows)
+    ]
+    assert {row[0].strip("`") for row in rows} == set(metrics.BY_NAME)
+    assert len(rows) == len(metrics.METRICS)
+    assert all(len(row) == 5 for row in rows), "name, unit, what, good, traps"
+    named = {line.split("`")[1] for line in of_protocols.splitlines() if line.startswith("| `")}
+    assert named == {*protocols.NAMES, PROTOCOL}
+
+
+def _as_on_the_page(rows: list[list[str]]) -> list[metrics.Metric]:
+    return [metrics.BY_NAME[row[0].strip("`")] for row in rows if row[0].strip("`") in metrics.BY_NAME]

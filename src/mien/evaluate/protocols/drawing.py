@@ -114,8 +114,8 @@ def gate_v1(data: Path) -> Protocol:
         raise InputError(f"{data} lacks the set of gate_v1: bank/, photo.png and clip.mp4")
     photo, clip = View("photo.png", "astronaut"), View("clip.mp4", "astronaut")
     sources, targets = _shuffled(bank, "source"), _shuffled(bank, "target")
-    pairs = _swaps(sources[:7], [*targets[:5], photo, photo])
-    pairs += [Pair("self", view, view) for view in (*targets[5:7], photo)]
+    pairs = _swaps(sources[:5], [*targets[:4], photo])
+    pairs += [Pair("self", view, view) for view in (targets[5], photo)]
     return _protocol("gate_v1", data, pairs, [*bank, photo], clips=(Pair("swap", sources[7], clip),), judges=("mien",))
 
 

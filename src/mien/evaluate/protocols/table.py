@@ -11,6 +11,7 @@ import numpy as np
 
 from mien import provenance
 from mien.errors import InputError
+from mien.evaluate import metrics
 
 
 @dataclass(frozen=True)
@@ -24,21 +25,42 @@ class Cell:
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the table: figure (key of a row), the words for it, how many decimals, what to multiply by."""
+    """A line of the table: the figure's key, the words for it, how many decimals."""
 
     figure: str
     words: str
     decimals: int = 2
-    times: float = 1.0
 
 
-def cell(values: Iterable[float | None]) -> Cell | None:
-    """Mean, spread and count of what was measured; None where nothing was."""
+def cell(values: Iterable[float | None], *, geometric: bool = False) -> Cell | None:
+    """Mean, spread and count of what was measured; None where nothing was. geometric: of ratios, 2 and 0.5 come to 1."""
     known = np.array([value for value in values if value is not None], float)
     if not len(known):
         return None
-    spread = 1.96 * known.std(ddof=1) / np.sqrt(len(known)) if len(known) > 1 else 0.0
-    return Cell(float(known.mean()), float(spread), len(known))
+    if geometric:
+        known = np.log(np.maximum(known, 1e-9))
+    mean = float(known.mean())
+    spread = 1.96 * float(known.std(ddof=1)) / len(known) ** 0.5 if len(known) > 1 else 0.0
+    if geometric:
+        mean, spread = float(np.exp(mean)), float(np.exp(mean) * np.expm1(spread))
+    return Cell(mean, spread, len(known))
+
+
+def means(rows: Iterable[Mapping[str, Any]]) -> dict[str, Cell | None]:
+    """Every figure of some rows: "kind/column" is its mean over the rows of that kind that have it; "kind/failed" in %.
+
+    A row is {"kind", "failed": why or None, "figures": {column: value}}. Ratios have geometric means.
+    """
+    kinds: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        kinds.setdefault(row["kind"], []).append(row)
+    found: dict[str, Cell | None] = {}
+    for kind, mine in kinds.items():
+        found[f"{kind}/failed"] = cell(100.0 * (row["failed"] is not None) for row in mine)
+        for column in dict.fromkeys(column for row in mine for column in row["figures"]):
+            geometric = metrics.of_column(column).better == "one"
+            found[f"{kind}/{column}"] = cell((row["figures"].get(column) for row in mine), geometric=geometric)
+    return found
 
 
 def markdown(
@@ -60,9 +82,9 @@ def markdown(
 def _shown(found: Cell | None, line: Line, asked: int, spreads: bool) -> str:
     if found is None:
         return ""
-    shown = f"{found.mean * line.times:.{line.decimals}f}"
+    shown = f"{found.mean:.{line.decimals}f}"
     if spreads and found.count > 1:
-        shown += f" ± {found.spread * line.times:.{line.decimals}f}"
+        shown += f" ± {found.spread:.{line.decimals}f}"
     return shown if found.count == asked else f"{shown} ({found.count})"
 
 
@@ -80,8 +102,3 @@ def insert(page: Path, name: str, text: str) -> None:
         raise InputError(f"{page} needs the lines {start} and {end}, once each: the table goes between them")
     head, tail = old[: old.index(start) + len(start)], old[old.index(end) :]
     provenance.write_bytes(page, f"{head}\n{text}\n{tail}".encode())
-
-
-def values(rows: Iterable[Mapping[str, Any]], kind: str, figure: str) -> list[float | None]:
-    """A figure of all rows of one kind; None where it was not measured."""
-    return [row["figures"].get(figure) for row in rows if row["kind"] == kind]
