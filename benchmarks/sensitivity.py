@@ -45,8 +45,8 @@ CLAIMS: dict[str, tuple[str, ...]] = {
     "step": ("seam", "psnr"),
     "soft_step": ("seam", "psnr"),
     "seam": ("seam", "psnr"),
-    "blur_step": ("seam", "sharpness", *LIKENESS),
-    "shifted_paste": ("seam", "placement", "psnr", "ssim"),
+    "blur_step": ("sharpness", *LIKENESS),
+    "shifted_paste": ("placement", "psnr", "ssim"),
     "ghost": LIKENESS,
     "shift": ("placement", "psnr", "ssim"),
     "scale": ("placement", "psnr"),
@@ -63,6 +63,8 @@ CLAIMS: dict[str, tuple[str, ...]] = {
     "left": ("dropouts",),
 }
 """Which metrics claim to see which kind. `perceptual` and the identities stand for every network and judge that is here."""
+NOTED = {"blur_step": ("seam",), "shifted_paste": ("seam",)}
+"""Shown in brackets and not counted: beside a real target a blur may hide more of an edge than it makes. `sharpness` sees it."""
 IN_TIME = ("flicker", "tremble", "left")
 PAD = 64
 """Pixels put round a crop before a face is looked for in it."""
@@ -241,8 +243,10 @@ def main(a: argparse.Namespace) -> None:
         else:
             case = stills[rng.integers(len(stills))]
             figures = [bench.still(case, spoilt(kind, case, changes, strength, seed)) for strength in (low, high)]
-        columns = [column for column in figures[0] if column.split(".")[0] in CLAIMS[kind]]
-        verdicts = {column: worse(column, *(found.get(column, np.nan) for found in figures)) for column in columns}
+        judged = {column: worse(column, *(found.get(column) for found in figures)) for column in figures[0]}
+        verdicts = {column: verdict for column, verdict in judged.items() if column.split(".")[0] in CLAIMS[kind]}
+        for column in NOTED.get(kind, ()):
+            right[kind, f"({column})"].append(judged[column])
         for column, verdict in verdicts.items():
             right[kind, column].append(verdict)
             if not verdict:
@@ -250,16 +254,18 @@ def main(a: argparse.Namespace) -> None:
                 print(f"pair {number}: {kind} {low:.2f} -> {high:.2f}, {column} {values}", flush=True)
         whole.append(bool(verdicts) and all(verdicts.values()))
     print(report(right))
-    single = [verdict for verdicts in right.values() for verdict in verdicts]
+    single = [verdict for (_, column), verdicts in right.items() if column[0] != "(" for verdict in verdicts]
     print(f"\n{sum(whole)} of {len(whole)} pairs right in every metric: {100 * np.mean(whole):.1f} %")
     print(f"{sum(single)} of {len(single)} single verdicts right: {100 * np.mean(single):.1f} %")
 
 
-def worse(column: str, weak: float, strong: float) -> bool:
+def worse(column: str, weak: float | None, strong: float | None) -> bool:
     """Whether the stronger spoiling scores worse. A face too spoilt to be found is worse than one that is found."""
-    if np.isnan(strong):
-        return not np.isnan(weak)
-    if column.startswith("perceptual"):
+    if weak is None or strong is None:
+        return weak is not None
+    if np.isnan(weak) or np.isnan(strong):
+        return False
+    if column.startswith(("perceptual", "change", "euler")):  # of swaps neither way is better; here the truth is known
         return strong > weak
     return bool(np.diff(badness(column, np.array([weak, strong])))[0] > 0)
 
