@@ -30,6 +30,7 @@ FLAGS = {
     "--label --landmarks --light --no-mark --no-sign --out --overwrite --passphrase --preset --profile --quality --seed --set "
     "--system -o",
     "systems": "",
+    "verify": "--folder",
     "weights": "--fetch",
 }
 HEAVY = ("torch", "av", "cv2", "numpy", "numba", "scipy", "onnxruntime", "PIL", "pyarrow", "yaml")

@@ -15,7 +15,7 @@ from mien.errors import InputError, SettingsError
 from mien.faces.recognise import IdentityEmbedder
 from mien.faces.record import Track
 from mien.rendering import Finish
-from mien.trust import consent, keys, ledger, protected
+from mien.trust import consent, keys, label, ledger, protected
 from mien.trust.credentials import Seal
 from mien.trust.mark import Stamp
 from mien.types import Array, Consent, Face, Manifest, Pixels
@@ -39,6 +39,8 @@ class TrustSettings:
     def __post_init__(self) -> None:
         if (self.certificate is None) != (self.key is None):
             raise SettingsError("a key of your own needs both --certificate and --key")
+        if self.label is not None:
+            label.check(self.label)
 
     def deciding(self) -> dict[str, bool | str | None]:
         """What of it decides pixels or bytes, for the manifest."""
@@ -59,7 +61,8 @@ class Guard:
         return IdentityEmbedder()
 
     @cached_property
-    def _network(self) -> str:
+    def network(self) -> str:
+        """SHA-256 of the identity weights, that vectors are kept with."""
         return weights.cards()["identity"].sha256
 
     @cached_property
@@ -77,19 +80,19 @@ class Guard:
     def refuse_sources(self, people: Mapping[str, Array]) -> None:
         """Raise InputError where a source person (name -> vectors, one a photo) is protected."""
         for name, vectors in people.items():
-            self._protected.refuse(f"the source{f' of {name}' if name else ''}", vectors, self._network)
+            self._protected.refuse(f"the source{f' of {name}' if name else ''}", vectors, self.network)
 
     def refuse_faces(self, target: Path, pixels: Pixels, faces: Mapping[str, Face]) -> None:
         """Raise InputError where a face of a picture is a protected person's."""
         if self._protected.entries and faces:
             for name, vector in zip(faces, self.vectors(pixels, list(faces.values())), strict=True):
-                self._protected.refuse(f"{name} of {target.name}", vector[None], self._network)
+                self._protected.refuse(f"{name} of {target.name}", vector[None], self.network)
 
     def refuse_tracks(self, target: Path, tracks: Sequence[Track]) -> None:
         """Raise InputError where a person of a clip is protected, judged on the best view of the track."""
         for track in tracks if self._protected.entries else ():
             vector = self._embedder.embed(track.view.rgb, track.view.points[None])
-            self._protected.refuse(f"{track.name} of {target.name}", vector, self._network)
+            self._protected.refuse(f"{track.name} of {target.name}", vector, self.network)
 
     def consents(self, people: Mapping[str, Array], given: Consent) -> dict[str, Consent]:
         """What each source person (name -> vectors) agreed to: what is given now, which is recorded, or what was recorded before.
@@ -101,7 +104,7 @@ class Guard:
         if given.statement is not None:
             sign, verify = self._local.sign, self._local.verify
             return {
-                name: consent.record(self.home, given, vectors, self._network, self.today, sign, verify).consent
+                name: consent.record(self.home, given, vectors, self.network, self.today, sign, verify).consent
                 for name, vectors in people.items()
             }
         return {name: self._recorded(vectors) for name, vectors in people.items()}
@@ -111,7 +114,7 @@ class Guard:
             return Consent()
         registry = consent.load(self.home, self._local.verify)
         self.warnings.extend(line for line in registry.doubted if line not in self.warnings)
-        found = registry.find(vectors, self._network, self.today)
+        found = registry.find(vectors, self.network, self.today)
         if found is None:
             return Consent()
         if found.expired:

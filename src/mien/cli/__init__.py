@@ -11,11 +11,12 @@ import typer
 
 from mien.cli import swap  # isort: skip  # importing a module registers its commands, in this order
 from mien.cli import people  # isort: skip
+from mien.cli import trust  # isort: skip
 from mien.cli import about  # isort: skip
 from mien.cli.common import app
 from mien.errors import InputError
 
-__all__ = ["about", "app", "main", "people", "swap"]
+__all__ = ["about", "app", "main", "people", "swap", "trust"]
 
 
 def main() -> None:

@@ -106,14 +106,15 @@ def forget(
     passphrase: Passphrase = None,
     folder: Folder = None,
 ) -> None:
-    """Delete somebody's consents and take them off the protected list."""
+    """Delete somebody's consents and the runs that rest on them, and take them off the protected list."""
     from mien.trust import consent as registry
-    from mien.trust import protected
+    from mien.trust import ledger, protected
 
     home = _home(folder)
     consents = registry.forget(home, name)  # first: a list that doesn't open must not keep them
     if consents:
-        typer.echo(f"{consents} consents of {name} forgotten")
+        runs = ledger.forget(home, name)
+        typer.echo(f"{consents} consents of {name} forgotten, and {runs} runs with them; outputs keep what they say")
     shields = protected.forget(home, name, passphrase)
     if shields:
         typer.echo(f"{name} is no longer protected ({shields} enrolments forgotten)")

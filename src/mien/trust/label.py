@@ -26,8 +26,7 @@ def label(pixels: Pixels, text: str = TEXT) -> Pixels:
 
     The plate covers what is behind it, so that it reads on any ground. Raises SettingsError for a text that can't be drawn.
     """
-    if not text.isascii() or not text.isprintable() or not 0 < len(text) <= MAX_CHARACTERS:
-        raise SettingsError(f"a label is 1 to {MAX_CHARACTERS} plain letters, digits and signs, without accents")
+    check(text)
     plate = _plate(text, pixels.width, pixels.height)
     height, width = plate.shape
     gap = 2 * (height // 4)
@@ -36,6 +35,12 @@ def label(pixels: Pixels, text: str = TEXT) -> Pixels:
     top = 255 if pixels.depth == 8 else 65535
     rgb = np.repeat((plate * top + 0.5).astype(np.uint8 if top == 255 else np.uint16)[..., None], 3, axis=2)
     return pixels.paste(Region(x, y, width, height), rgb, np.ones(plate.shape, bool))
+
+
+def check(text: str) -> None:
+    """Raise SettingsError for a text that can't be drawn."""
+    if not text.isascii() or not text.isprintable() or not 0 < len(text) <= MAX_CHARACTERS:
+        raise SettingsError(f"a label is 1 to {MAX_CHARACTERS} plain letters, digits and signs, without accents")
 
 
 @lru_cache(maxsize=4)

@@ -5,9 +5,10 @@ FOLDER/ledger/<12 hex digits>.json     the run's manifest, as `Manifest.to_json`
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-from mien.errors import InputError
+from mien.errors import InputError, OutputError
 from mien.trust import vault
 from mien.types import Manifest
 
@@ -38,6 +39,27 @@ def find(folder: Path, payload: int) -> str | None:
     if payload_of(text) != payload:
         raise InputError(f"{path} was changed: what it says is not believed; delete it")
     return text
+
+
+def forget(folder: Path, who: str) -> int:
+    """Delete the runs whose consents name a person (capitals don't matter) or a record; how many there were.
+
+    What can't be read is deleted too: it leads nowhere. Raises OutputError where one can't be deleted.
+    """
+    gone, wanted = 0, " ".join(who.split()).casefold()
+    for path in sorted((folder / "ledger").glob("*.json")):
+        try:
+            consents = json.loads(path.read_text(encoding="utf-8"))["consents"].values()
+            known = {str(said[key]).casefold() for said in consents for key in ("person", "record") if said[key]}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            known = {wanted}
+        if wanted in known:
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise OutputError(f"{path} cannot be deleted ({error.strerror}): delete it by hand") from error
+            gone += 1
+    return gone
 
 
 def _path(folder: Path, payload: int) -> Path:
