@@ -241,3 +241,27 @@ def test_more_tremble_more_jitter_and_less_like_itself_less_steady() -> None:
         assert trembling[0].excess < trembling[1].excess
         base = np.eye(1, 128) * 12
         assert identity_stability(base + little * vectors).spread < identity_stability(base + more * vectors).spread
+
+
+def test_only_what_was_face_and_is_face_counts() -> None:
+    """The right half appears from behind something: what it looked like before is no flicker. Nor is motion off the face."""
+    left = mask() & (np.indices((SIDE, SIDE))[1] < 128)
+    original = [face(3), face(4)]
+    still = (np.indices((SIDE, SIDE))[1] < 144)[..., None]  # the face moves a little to the right
+    lit = np.where(still, original[1], np.clip(original[1].astype(int) + 30, 0, 255)).astype(np.uint8)
+    swapped = (original[0], lit)
+    whole = flicker([Pair((original[0], original[1]), swapped, (mask(), mask()))])
+    half = flicker([Pair((original[0], original[1]), swapped, (left, mask()))])
+    assert half.ratio < 1.3 < 3 < whole.ratio
+    off = np.where(mask()[..., None], original[1], _aside(original[1], 6.0))
+    here, nowhere = (
+        flicker([Pair((original[0], original[1]), (original[0], off), (m, m))]).tof for m in (mask(), ~mask())
+    )
+    assert here < 0.1 * nowhere
+
+
+def test_a_sliver_of_a_face_is_not_compared() -> None:
+    sliver = np.zeros((SIDE, SIDE), bool)
+    sliver[100:130, 100:130] = True  # 1.4 % of the crop
+    clip = [face(3), face(4)]
+    assert FlickerMeter().add(Pair((clip[0], clip[1]), (clip[0], clip[1]), (sliver, sliver))) is None
