@@ -27,7 +27,7 @@ FLAGS = {
     "inspect": "",
     "person": "",
     "swap": "--analysis --blend --cast --certificate --codec --colour --consent --detector --dry-run --every --hardware --key "
-    "--label --landmarks --light --no-mark --no-sign --out --overwrite --passphrase --preset --profile --quality --seed --set "
+    "--label --landmarks --light --no-mark --no-sign --out --overwrite --passphrase --preset --profile --quality --report --seed --set "
     "--system -o",
     "systems": "",
     "verify": "--folder",

@@ -18,6 +18,7 @@ from mien.cast import assign, photos_at
 from mien.clip import CHUNK, Casting, render_clip
 from mien.compose import ComposeSettings
 from mien.errors import InputError, NoFaceError, OutputError, SettingsError
+from mien.evaluate import report, score
 from mien.faces import align
 from mien.faces.record import Record
 from mien.guard import Guard, TrustSettings
@@ -40,11 +41,13 @@ class Result:
     skipped: Sequence[tuple[int, int, str, str]] = ()
     warnings: Sequence[str] = ()
     stages: Sequence[tuple[str, float, int]] = ()
+    report: Path | None = None
 
     def summary(self) -> str:
         """One line for a person."""
         left = f"; not swapped in {len(self.skipped)} stretches, see {self.manifest.name}" if self.skipped else ""
-        return f"{self.out}: {self.swapped} faces swapped in {self.frames} frames{left}"
+        report = f"; how good they are: {self.report}" if self.report else ""
+        return f"{self.out}: {self.swapped} faces swapped in {self.frames} frames{left}{report}"
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,8 @@ class Job:
     With none of the three nobody is swapped, and the clip is only encoded anew. compose, encode, analyse: values for
     `ComposeSettings`, `EncodeSettings` and `analysis.Settings`; analysis: a file of `mien analyse` to use; consent: what the
     source people agree to now (else what was recorded before counts); trust: values for `TrustSettings`; home: where the
-    user's key, consents and protected people are; chunk: frames of a clip that are finished at a time.
+    user's key, consents and protected people are; report: score the result, on a page beside it; chunk: frames of a clip
+    that are finished at a time.
     """
 
     target: Path
@@ -72,6 +76,7 @@ class Job:
     consent: Consent = field(default_factory=Consent)
     trust: Mapping[str, Any] = field(default_factory=dict)
     home: Path = field(default_factory=home_from_environment)
+    report: bool = False
     overwrite: bool = False
     chunk: int = CHUNK
 
@@ -80,7 +85,8 @@ class Job:
         self._check()
         tell = progress or (lambda stage, done, total: None)
         guard = Guard(self.home, TrustSettings(**self.trust), date.today())
-        return self._video(tell, guard) if video.is_video(self.target) else self._picture(tell, guard)
+        result = self._video(tell, guard) if video.is_video(self.target) else self._picture(tell, guard)
+        return dataclasses.replace(result, report=self._report(tell)) if self.report else result
 
     def describe(self) -> str:
         """The resolved settings and inputs as YAML, for --dry-run."""
@@ -227,6 +233,13 @@ class Job:
         )  # fmt: skip
         sidecar = provenance.sidecar_path(self.out)
         return Result(self.out, sidecar, done.frames, done.swapped, done.skipped, done.warnings, _stages(done.clock))
+
+    def _report(self, tell: Progress) -> Path:
+        """Score what was made and write the page OUT.report.html."""
+        how = analysis.Settings(**self.analyse)
+        settings = score.Settings(detector=how.detector, landmarks=how.landmarks, every=how.every)
+        found = score.score(self.out, self.target, self._photos(), settings, tell)
+        return report.write(found, self.out.with_name(self.out.name + ".report.html"))[0]
 
     def _record(self, tell: Progress) -> Record:
         """The analysis: the file named, one kept beside target or output that fits, or a new one beside the output."""

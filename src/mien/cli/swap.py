@@ -71,6 +71,9 @@ def swap(
     certificate: Certificate = None,
     key: Key = None,
     passphrase: Passphrase = None,
+    report: Annotated[
+        bool, typer.Option("--report", help="Score the result: OUT.report.html, a page of its own.")
+    ] = False,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     profile: Profile = False,
@@ -99,6 +102,7 @@ def swap(
         seed=seed,
         consent=read_consent(consent),
         trust=_trust(no_sign, no_mark, label, certificate, key) | {"passphrase": passphrase},
+        report=report,
         overwrite=overwrite,
     )
     _run(job, dry_run, profile)
