@@ -121,9 +121,13 @@ def clips(name: str, protocol: Protocol, data: Path, gauge: Gauge, journal: Jour
             target=data / pair.target.file, out=out, source=(data / pair.source.file,),
             system=REFERENCES.get(name, name), overwrite=True,
         )  # fmt: skip
-        job.run()
-        figures = gauge.clip(data / pair.target.file, out, data / pair.source.file)
-        row = {"kind": "clip", "source": str(pair.source), "target": str(pair.target), "failed": None}
+        failed, figures = None, {}
+        try:
+            job.run()
+            figures = gauge.clip(data / pair.target.file, out, data / pair.source.file)
+        except MienError as error:
+            failed = str(error)
+        row = {"kind": "clip", "source": str(pair.source), "target": str(pair.target), "failed": failed}
         journal.add(key, {**row, "figures": figures})
         done += 1
     return done
@@ -133,6 +137,10 @@ def summary(name: str, protocol: Protocol, journal: Journal, folder: Path) -> di
     """Every figure of one system: "kind/column" is its mean over the pairs of that kind that have it."""
     found = table.means(row for key, row in journal.rows.items() if key.split("/")[0] == name)
     return found | {f"swap/{column}": each for column, each in distances(name, protocol, journal, folder).items()}
+
+
+def distances(name: str, protocol: Protocol, journal: Journal, folder: Path) -> dict[str, table.Cell | None]:
+    return {}
 
 
 def table_lines(report: Mapping[str, Mapping[str, table.Cell | None]]) -> list[table.Line]:

@@ -17,7 +17,7 @@ import pytest
 
 import portraits
 from mien import analysis, systems, video
-from mien.errors import InputError, OutputError, SettingsError
+from mien.errors import InputError, NoFaceError, OutputError, SettingsError
 from mien.evaluate import metrics, protocols
 from mien.evaluate.protocols import Pair, View, table
 from mien.evaluate.protocols.journal import Journal
@@ -204,6 +204,16 @@ def test_what_fails_is_counted(gate: Path, tmp_path: Path) -> None:
         maker.make(Pair("swap", View("bank/01.jpg", "one"), face), None)
     with pytest.raises(InputError, match="no frame 999"):
         maker.see(View("clip.mp4", "astronaut", 999))
+
+
+def test_a_source_that_a_system_refuses_is_a_failure(gate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(source: object) -> None:
+        raise NoFaceError("not this one")
+
+    system = systems.load("warp")
+    monkeypatch.setattr(system, "enroll", refuse)
+    pair = Pair("swap", View("bank/01.jpg", "one"), View("photo.png", "astronaut"))
+    assert Maker(gate, analysis.Settings().finder()).make(pair, system).failed == "refused: not this one"
 
 
 def test_a_face_that_is_not_found_anew_is_a_failure(gate: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from mien import picture, rendering, video
 from mien.compose import ComposeSettings
-from mien.errors import InputError
+from mien.errors import InputError, MienError
 from mien.evaluate.protocols.protocol import Pair, View
 from mien.faces import align
 from mien.picture import Picture
@@ -90,8 +90,11 @@ class Maker:
             if (pixels.width, pixels.height) != (target.pixels.width, target.pixels.height):
                 raise InputError(f"{pair.given} has another size than {pair.target}: give swaps of the same size")
         else:
-            part = rendering.Part(target.face, self._identity(pair.source, source, system), system)
-            rendered, (reason,) = rendering.render(target.pixels, [part], self.settings, self.seed)
+            try:
+                part = rendering.Part(target.face, self._identity(pair.source, source, system), system)
+                rendered, (reason,) = rendering.render(target.pixels, [part], self.settings, self.seed)
+            except MienError as error:  # a system may refuse a source; the other pairs go on
+                return Made(pair, source, target, target, f"refused: {error}")
             assert isinstance(rendered, Picture)
             if reason is not None:
                 return Made(pair, source, target, target, f"left unswapped: {reason}")
