@@ -15,7 +15,10 @@ from typing import Any
 import psutil
 
 from mien import __version__, provenance, weights
+from mien.errors import MienError
 from mien.nets import engine, engines
+from mien.trust import consent, keys, protected
+from mien.trust.home import home_from_environment
 
 GIB = 2**30
 OPTIONAL = {
@@ -38,6 +41,7 @@ def lines() -> Iterator[str]:
     yield from _accelerator()
     yield from _encoders()
     yield from _weights()
+    yield from _trust(home_from_environment())
 
 
 def _libraries() -> Iterator[str]:
@@ -59,6 +63,16 @@ def _accelerator() -> Iterator[str]:
     else:
         yield "no graphics card that torch can use: everything runs on the processor"
     yield f"engines: {', '.join(engines.installed())}"
+
+
+def _trust(home: Path) -> Iterator[str]:
+    yield f"keys, consents and protected people: {home} (MIEN_HOME chooses another folder)"
+    try:
+        signs = f"signs as '{keys.local(home).name}'" if keys.known(home) else "its signing key is made at first use"
+        count = len(consent.load(home, keys.local(home).verify).records) if consent.any_in(home) else 0
+        yield f"  {signs}; {count} consents; {len(protected.read(home).entries)} protected people"
+    except MienError as error:
+        yield f"! {error}"
 
 
 def _encoders() -> Iterator[str]:
