@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import resource
+import signal
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import c2pa
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 import clips
 import portraits
@@ -198,6 +203,40 @@ def test_a_failure_leaves_nothing(tmp_path: Path, seal: Seal, monkeypatch: pytes
             _write(tmp_path / name, seal)
         assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["plain.mp4"]
+
+
+def test_a_full_disk_leaves_nothing(tmp_path: Path, seal: Seal) -> None:
+    """The limit lets the clip itself be written, but not its signed copy."""
+    plain = _write(tmp_path / "out.mp4", None)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (plain.stat().st_size + 100, limits[1]))
+    try:
+        with pytest.raises(OutputError, match="make room"):
+            seal.sign_file(plain, ".mp4", MADE, "type")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mp4", "plain.mp4"]
+    assert credentials.read(plain) is None
+
+
+@pytest.mark.parametrize("kind", ["es384", "ed25519", "ps256"])
+def test_any_kind_of_key_signs_and_the_short_ones_without_chance(tmp_path: Path, kind: str) -> None:
+    root_key, today = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC).date()
+    key: Any = {
+        "es384": lambda: ec.generate_private_key(ec.SECP384R1()),
+        "ed25519": ed25519.Ed25519PrivateKey.generate,
+        "ps256": lambda: rsa.generate_private_key(65537, 2048),
+    }[kind]()
+    root = keys._certificate("A root", root_key, None, root_key, today, 2)
+    leaf = keys._certificate("A user", key, root, root_key, today, 1)
+    seal = Seal(keys.Signer(keys._pem([leaf, root]), "A user", key))
+    one, other = _write(tmp_path / "a.png", seal), _write(tmp_path / "b.png", seal)
+    found = credentials.read(one, [keys._pem([root])])
+    assert found is not None
+    assert (found.state, found.algorithm, found.name) == ("trusted", kind, "A user")
+    assert (one.read_bytes() == other.read_bytes()) == (kind == "ed25519")
 
 
 def test_numbered_pictures_are_signed_one_by_one(tmp_path: Path, seal: Seal, roots: list[str]) -> None:

@@ -6,6 +6,7 @@ in its metadata, and the invisible mark in its pixels, which the ledger of this 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +55,8 @@ class Verdict:
     def manifest(self) -> Manifest | None:
         """What is known of the run, from the strongest witness that knows it."""
         if self.embedded == NO_CHANGE and self.credentials and self.credentials.manifest:
-            return provenance.parse(self.credentials.manifest)
+            with contextlib.suppress(InputError):  # another program may write what it likes
+                return provenance.parse(self.credentials.manifest)
         return (self.sidecar and self.sidecar.manifest) or self.written or self.run
 
 

@@ -110,7 +110,10 @@ class Seal:
                         builder.add_ingredient(json.dumps(ingredient), kind, file)
                 return bytes(builder.sign(signer, mime, source, target))
         except c2pa.C2paError as error:
-            raise OutputError(f"the output cannot be signed ({_one_line(error)}); another format may do") from error
+            why = _one_line(error)
+            raise OutputError(
+                f"the output cannot be signed ({why}): make room on the disk or choose another format"
+            ) from error
 
     @contextmanager
     def _opened(self, ingredient: Mapping[str, Any], manifest: Manifest) -> Iterator[tuple[str, IO[bytes]]]:
@@ -169,13 +172,15 @@ def read(path: Path, roots: Sequence[str] = ()) -> Credentials | None:
             c2pa.Reader(kind, file, context=context) as reader,
         ):
             return _credentials(json.loads(reader.json()))
+    except (ValueError, LookupError, TypeError, AttributeError):  # a damaged store that the library let pass
+        return _unreadable("the manifest store is damaged")
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
     except c2pa.C2paError as error:
         text = _one_line(error)
         if text.startswith((NO_CREDENTIALS, UNKNOWN_FORMAT)) or not _has_any(path):
             return None
-        return Credentials("changed", "", "", "", (text,), (), {}, 0, None)
+        return _unreadable(text)
 
 
 def _definition(manifest: Manifest, source_type: str, mime: str, name: str) -> dict[str, Any]:
@@ -260,6 +265,10 @@ def _assertions(manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {
         item["label"]: item["data"] for item in manifest.get("assertions", ()) if isinstance(item.get("data"), dict)
     }
+
+
+def _unreadable(why: str) -> Credentials:
+    return Credentials("changed", "", "", "", (why,), (), {}, 0, None)
 
 
 def _has_any(path: Path) -> bool:
