@@ -15,7 +15,7 @@ import pytest
 
 import portraits
 from mien import picture
-from mien.trust import mark_layout
+from mien.trust import mark_find, mark_layout
 from mien.trust.mark import Mark, Stamp, find, payload_of
 from mien.types import Array
 
@@ -159,6 +159,18 @@ def test_frames_add_up(photos: list[Array]) -> None:
     mark = find(copies)
     assert mark is not None
     assert mark.payload == PAYLOAD
+
+
+def test_the_score_counts_standard_deviations(photos: list[Array]) -> None:
+    """Of any word against a picture without a mark: what the threshold rests on."""
+    words = np.random.default_rng(0).integers(1 << 48, size=300).tolist()
+    for photo in photos:
+        waves = mark_find._Waves([mark_find._flattened(grey(photo))])
+        side = mark_layout.PERIOD * min(waves.shape) / 480
+        chips = mark_find._chips(waves, waves.place(side, side))
+        scores = [mark_find._score(chips, waves.layout, word) for word in words]
+        assert abs(np.mean(scores)) < 0.3
+        assert 0.85 < np.std(scores) < 1.15
 
 
 def test_reading_stops_when_it_is_found(photos: list[Array]) -> None:

@@ -25,10 +25,11 @@ PSNR = 42.5, 45.0
 """Decibels between a picture and its marked copy at strength 1, for PIXELS. Flat ones, where it is held back, get more."""
 PIXELS = 2.0**16, 2.0**18.25
 """Small and common pictures: what has fewer pixels has fewer waves to tell the bits, and is marked more strongly."""
-FLAT = 1.6
-"""Most that a block of little texture (a standard deviation of 1) is shifted by, in code values (root mean square)."""
-BASE = 0.6
-"""Strength in a block without any texture, against 1 more for a standard deviation of 1, 2 more for one of 4."""
+FLAT = 0.9
+"""Most that a block without any texture is shifted by, in code values (root mean square)."""
+BASE, QUIET = 0.5, 1.5
+"""Strength in such a block, and the standard deviation under which texture hides less than its root would say: there is
+0.2 more for a deviation of 0.5, 0.8 for 2, 2.4 for 8."""
 TEXTURE = 16.0
 """Standard deviation of a block above which it is an edge rather than texture, and hides no more."""
 REGION = 1.3
@@ -50,7 +51,7 @@ class Stamp:
 
     def __post_init__(self) -> None:
         assert 0 <= self.payload < 1 << codes.BITS
-        assert self.strength > 0
+        assert 0 < self.strength <= 4, "more would not fit into 8 bits"
 
     def shift(self, luma: Array, region: Array | None = None) -> Array:
         """What to add to the luma (uint8, H x W): int8, H x W, in 8-bit code values.
@@ -64,14 +65,15 @@ class Stamp:
 
 def _gain(luma: Array, region: Array | None, strength: float) -> Array:
     """Root mean square of the shift for every block of 8 x 8 pixels: rows x columns, float32."""
-    gain = BASE + np.sqrt(cv2.blur(_texture(luma), (3, 3)))
+    texture = cv2.blur(_texture(luma), (3, 3))
+    gain = BASE + np.sqrt(texture) * texture / (texture + QUIET)
     if region is not None:
         assert region.shape == luma.shape
         share = cv2.resize(region.astype(np.float32), gain.shape[::-1], interpolation=cv2.INTER_AREA)
         gain *= 1 + (REGION - 1) * share
     decibels = np.interp(np.log2(luma.size), np.log2(PIXELS), PSNR)
     wanted = np.sqrt((255 * 10 ** (-decibels / 20)) ** 2 - 1 / 12)  # the last is what rounding to whole values adds
-    level = min(wanted / np.sqrt((gain * gain).mean()), FLAT / (BASE + 1))
+    level = min(wanted / np.sqrt((gain * gain).mean()), FLAT / BASE)
     return np.asarray(gain * np.float32(strength * level))
 
 

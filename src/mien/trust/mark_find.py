@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from mien.trust import codes
-from mien.trust.mark_layout import PERIOD, layout
+from mien.trust.mark_layout import PERIOD, Layout, layout
 from mien.types import Array
 
 SIDE = 480
@@ -219,18 +219,27 @@ def _refined(waves: _Waves, place: _Place) -> _Place:
 
 def _decoded(waves: _Waves, place: _Place) -> Mark | None:
     """The bits of the tiles at those places, or None where they are no word or do not stand out."""
-    spread = waves.layout
-    score, y, x = place.each.T[..., None]
-    sure = np.maximum(score - NOISE, 0.1)  # a picture whose tile was not found would only add noise
-    turned = waves.at(place.down, place.across) * np.exp(2j * np.pi * (y * spread.ky + x * spread.kx)) * sure
-    summed = turned.sum(axis=0)
-    chips = np.stack([summed.real, summed.imag], 1) * spread.chips
-    data = spread.bit >= 0
-    soft = np.bincount(spread.bit[data], chips[data], codes.CODED)
+    chips = _chips(waves, place)
+    bit = waves.layout.bit
+    soft = np.bincount(bit[bit >= 0], chips[bit >= 0], codes.CODED)
     payload = codes.decode(soft / (np.sqrt((soft * soft).mean()) + 1e-9))
     if payload is None:
         return None
-    signs = spread.signs(payload)
-    right = float((chips * signs)[data].sum() / np.sqrt((chips[data] ** 2).sum()))
+    score = _score(chips, waves.layout, payload)
     wrong = int(((soft > 0) != codes.encode(payload)).sum())
-    return Mark(payload, wrong, codes.CODED, right) if right > LIMIT else None
+    return Mark(payload, wrong, codes.CODED, score) if score > LIMIT else None
+
+
+def _chips(waves: _Waves, place: _Place) -> Array:
+    """Every chip (N x 2) with its secret sign undone, summed over the pictures."""
+    score, y, x = place.each.T[..., None]
+    sure = np.maximum(score - NOISE, 0.1)  # a picture whose tile was not found would only add noise
+    turns = np.exp(2j * np.pi * (y * waves.layout.ky + x * waves.layout.kx))
+    summed = (waves.at(place.down, place.across) * turns * sure).sum(axis=0)
+    return np.asarray(np.stack([summed.real, summed.imag], 1) * waves.layout.chips)
+
+
+def _score(chips: Array, spread: Layout, payload: int) -> float:
+    """Correlation of the data chips with a payload's word; over coin-tossed signs its mean is 0, its deviation 1."""
+    data = spread.bit >= 0
+    return float((chips * spread.signs(payload))[data].sum() / (np.sqrt((chips[data] ** 2).sum()) + 1e-9))
