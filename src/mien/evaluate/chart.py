@@ -30,14 +30,17 @@ class Curve:
 
 @dataclass(frozen=True)
 class Chart:
-    """What one drawing shows. good: (low, high), the zone to stay in, None where there is none; high_is_bad: which end of a bin
-    is kept; marks: (frame, text) of bad frames; cuts: first frames of shots; left: stretches that weren't swapped."""
+    """What one drawing shows.
+
+    good: (low, high), the zone to stay in, None where there is none; high_is_bad: which end of a bin is kept; marks: (frame,
+    text, whether this figure gave it away) of bad frames; cuts: first frames of shots; left: stretches that weren't swapped.
+    """
 
     name: str
     curves: Sequence[Curve]
     good: tuple[float | None, float | None] = (None, None)
     high_is_bad: bool = True
-    marks: Sequence[tuple[int, str]] = ()
+    marks: Sequence[tuple[int, str, bool]] = ()
     cuts: Sequence[int] = ()
     left: Sequence[tuple[int, int]] = ()
     extent: tuple[int, int] = (0, 1)
@@ -47,13 +50,13 @@ class Chart:
 
 def draw(chart: Chart) -> str:
     """The chart as an <svg> element."""
-    low, high = _range(chart)
+    low, high, step = _range(chart)
     x = _Scale(chart.extent[0], max(chart.extent[1], chart.extent[0] + 1), LEFT, WIDTH - RIGHT)
     y = _Scale(low, high, HEIGHT - BOTTOM, TOP)
-    parts = [*_zone(chart, x, y), *_axes(chart, x, y), *_places(chart, x)]
+    parts = [*_zone(chart, x, y), *_axes(chart, x, y, step), *_places(chart, x)]
     for number, curve in enumerate(chart.curves):
         parts += _curve(chart, curve, number, x, y)
-    parts += _marks(chart, x, y)
+    parts += _marks(chart, x)
     said = escape(f"{chart.name} over time, from {chart.extent[0]} to {chart.extent[1]}")
     return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{said}">{"".join(parts)}</svg>'
 
@@ -72,21 +75,26 @@ class _Scale:
         return self.start + min(max(part, 0.0), 1.0) * (self.stop - self.start)
 
 
-def _range(chart: Chart) -> tuple[float, float]:
-    """From the lowest to the highest figure, the zone's inner edge included; round numbers."""
+def _range(chart: Chart) -> tuple[float, float, float]:
+    """From the lowest to the highest figure, the zone's edges included, in round numbers, and the step between lines."""
     known = np.concatenate([c.values[np.isfinite(c.values)] for c in chart.curves] or [np.zeros(0)])
     ends = [*known.tolist(), *(v for v in chart.good if v is not None)]
     low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
     if high - low < 1e-9:
         low, high = low - 0.5, high + 0.5
-    step = _step((high - low) / 3)
-    return math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
+    step = _step((high - low) / 4)
+    return math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step, step
 
 
 def _step(rough: float) -> float:
-    """The next of 1, 2, 5, 10, ... times a power of ten."""
+    """The next of 1, 2, 2.5, 5, 10, ... times a power of ten."""
     power = 10.0 ** math.floor(math.log10(rough))
-    return next(power * k for k in (1, 2, 5, 10) if power * k >= rough * 0.999)
+    return next(power * k for k in (1, 2, 2.5, 5, 10) if power * k >= rough * 0.999)
+
+
+def _digits(step: float) -> int:
+    """Decimals that tell multiples of a step apart."""
+    return next((n for n in range(6) if abs(step * 10**n - round(step * 10**n)) < 1e-6), 6)
 
 
 def _zone(chart: Chart, x: _Scale, y: _Scale) -> list[str]:
@@ -99,19 +107,18 @@ def _zone(chart: Chart, x: _Scale, y: _Scale) -> list[str]:
     ]
 
 
-def _axes(chart: Chart, x: _Scale, y: _Scale) -> list[str]:
+def _axes(chart: Chart, x: _Scale, y: _Scale, step: float) -> list[str]:
     parts = []
-    step = _step((y.high - y.low) / 3)
     for i in range(round((y.high - y.low) / step) + 1):
         value = y.low + i * step
-        digits = max(0, -math.floor(math.log10(step) + 1e-9))
+        digits = _digits(step)
         parts.append(f'<line class="grid" x1="{x.start}" x2="{x.stop}" y1="{y(value):.1f}" y2="{y(value):.1f}"/>')
         parts.append(
             f'<text class="tick" x="{LEFT - 6}" y="{y(value) + 3.5:.1f}" text-anchor="end">{value:.{digits}f}</text>'
         )
     seconds = (chart.extent[1] - chart.extent[0]) / chart.rate
     every = _step(max(seconds, 1e-3) / 5)
-    digits = max(0, -math.floor(math.log10(every) + 1e-9))
+    digits = _digits(every)
     for i in range(int(seconds / every + 1e-6) + 1):
         at = x(chart.extent[0] + i * every * chart.rate)
         if at < x.stop - 8:
@@ -168,10 +175,12 @@ def _thinned(curve: Curve, high_is_bad: bool) -> tuple[Array, Array]:
     return curve.frames[list(starts)], worst(curve.values, list(starts))
 
 
-def _marks(chart: Chart, x: _Scale, y: _Scale) -> list[str]:
-    """A triangle under the curve's worst frames, with what was wrong for whoever rests the pointer on it."""
+def _marks(chart: Chart, x: _Scale) -> list[str]:
+    """A triangle under each bad frame, with what was wrong for whoever rests the pointer on it."""
     bottom = HEIGHT - BOTTOM
-    return [
-        f'<path class="mark" d="M{x(f):.1f} {bottom - 6}l4.5 7.5h-9z"><title>frame {f}: {escape(text)}</title></path>'
-        for f, text in chart.marks
-    ]
+    drawn = []
+    for frame, text, here in sorted(chart.marks, key=lambda mark: mark[2]):
+        kind = "mark" if here else "mark other"
+        said = f"<title>frame {frame}: {escape(text)}</title>"
+        drawn.append(f'<path class="{kind}" d="M{x(frame):.1f} {bottom - 6}l4.5 7.5h-9z">{said}</path>')
+    return drawn

@@ -204,6 +204,11 @@ METRICS: tuple[Metric, ...] = (
         "A system that swaps anything never drops out: read the rest.", decimals=1,
     ),
 )  # fmt: skip
+SHORT = {
+    "degrees": "°", "% of eye distance": " %", "%": " %", "grey levels": " levels", "ΔE": " ΔE", "pixels of 256": " px",
+    "dB": " dB",
+}  # fmt: skip
+"""Units as they stand behind a figure."""
 BY_NAME = {metric.name: metric for metric in METRICS}
 
 
@@ -216,6 +221,13 @@ def title(column: str) -> str:
     """What to call a column: its metric's title, and who judged."""
     judge = column.partition(".")[2]
     return of_column(column).title + (f" ({judge})" if judge else "")
+
+
+def figure(column: str, value: float) -> str:
+    """A figure with its unit: '1.14°', '0.60'."""
+    metric = of_column(column)
+    said = f"{value:.{metric.decimals}f}"
+    return f"{said.removeprefix('-') if float(said) == 0 else said}{SHORT.get(metric.unit, '')}"
 
 
 def octaves(value: float) -> float:

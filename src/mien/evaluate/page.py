@@ -10,9 +10,10 @@ import mien
 from mien import weights
 from mien.evaluate import metrics, stills, worst
 from mien.evaluate.chart import Chart, Curve, draw
-from mien.evaluate.scored import Score, TrackScore, stretches
+from mien.evaluate.metrics import figure
+from mien.evaluate.scored import Score, Summary, TrackScore, stretches
 from mien.evaluate.stills import Still
-from mien.evaluate.verdict import BEST, GOOD, Finding, figure, findings, grade
+from mien.evaluate.verdict import BEST, GOOD, Finding, findings, grade
 from mien.types import Array
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -55,14 +56,15 @@ def verdicts(score: Score) -> str:
     many = len(score.swaps) > 1
     boxes = []
     for which, title, none in (
-        ("good", "Good", "Nothing."), ("fair", "So-so", "Nothing."), ("poor", "Poor", "Nothing failed."),
-    ):  # fmt: skip
+        ("poor", "Poor", "Nothing failed."),
+        ("fair", "So-so", "Nothing."),
+        ("good", "Good", "Nothing."),
+    ):
         items = [_finding(f, many) for f in found if f.grade == which]
         inside = f"<ul>{''.join(items)}</ul>" if items else f'<p class="soft">{none}</p>'
-        boxes.append(
-            f'<section class="verdict {which}"><h3>{title} <span class="soft">{len(items)}</span></h3>{inside}</section>'
-        )
-    return f'<div class="verdicts">{"".join(boxes)}</div>'
+        head = f'<h3>{title} <span class="soft">{len(items)}</span></h3>'
+        boxes.append(f'<section class="verdict {which}">{head}{inside}</section>')
+    return f'<div class="verdicts"><div>{boxes[0]}{boxes[1]}</div>{boxes[2]}</div>'
 
 
 def _finding(found: Finding, many: bool) -> str:
@@ -126,10 +128,10 @@ def _identity(score: Score, track: TrackScore, found: Sequence[worst.Bad]) -> st
 def _one(score: Score, track: TrackScore, column: str, found: Sequence[worst.Bad], also: Sequence[str] = ()) -> str:
     metric = metrics.of_column(column)
     curves = [Curve(track.frames, track.columns[c], c, dots=i > 0) for i, c in enumerate([column, *also])]
-    marks = [(bad.frame, bad.reason) for bad in found if bad.track == track.name and bad.column == column]
+    marks = [(bad.frame, bad.reason, bad.column == column) for bad in found if bad.track == track.name]
     extent = int(track.frames[0]), int(track.frames[-1])
     chart = Chart(
-        metric.title, curves, _zone(score, column), metric.better != "higher", marks, score.cuts,
+        metric.title, curves, zone(score, column), metric.better != "higher", marks, score.cuts,
         stretches(list(track.left)), extent, float(score.rate or 1), metric.decimals,
     )  # fmt: skip
     keys = "".join(
@@ -143,7 +145,7 @@ def _one(score: Score, track: TrackScore, column: str, found: Sequence[worst.Bad
     )
 
 
-def _zone(score: Score, column: str) -> tuple[float | None, float | None]:
+def zone(score: Score, column: str) -> tuple[float | None, float | None]:
     """Where a column's figures are good."""
     metric = metrics.of_column(column)
     if metric.name == "id_source":
@@ -156,40 +158,39 @@ def _zone(score: Score, column: str) -> tuple[float | None, float | None]:
 
 def figures(score: Score, track: TrackScore) -> str:
     """Every figure of one track: usual, spread, worst, and what it means."""
-    rows = []
     summaries = track.summaries()
-    clip = bool(score.rate)
+    values = {column: found.median for column, found in summaries.items()} | dict(track.figures)
+    rows = []
     for group, title in GROUPS.items():
         lines = []
         for metric in metrics.group(group):
-            for column in [c for c in summaries if metrics.of_column(c) is metric]:
-                s = summaries[column]
-                spread = f"<td>{figure(column, s.low)}</td><td>{figure(column, s.high)}</td>"
-                spread += f'<td class="soft">{s.at}</td><td class="soft">{s.count}</td>'
-                lines.append(_row(score, column, s.median, spread if clip else ""))
-            for column in [c for c in track.figures if metrics.of_column(c) is metric]:
-                lines.append(
-                    _row(score, column, track.figures[column], "<td></td><td></td><td></td><td></td>" if clip else "")
-                )
+            columns = [column for column in values if metrics.of_column(column) is metric]
+            for i, column in enumerate(columns):
+                words = f'<td class="words" rowspan="{len(columns)}">{escape(f"{metric.about} {metric.trap}")}</td>'
+                spread = _spread(column, summaries.get(column)) if score.rate else ""
+                lines.append(f"<tr>{_figure(score, column, values[column])}{spread}{words if i == 0 else ''}</tr>")
         if lines:
             rows += [f'<tr class="group"><th colspan="8">{title}</th></tr>', *lines]
-    heads = ["", "usual" if clip else "figure", "", *(["5 %", "95 %", "worst at", "frames"] if clip else [])]
-    head = (
-        "".join(f'<th scope="col">{h}</th>' for h in heads)
-        + '<th class="words" scope="col">what it means, and how it misleads</th>'
-    )
+    heads = ["", "usual", "", "5 %", "95 %", "worst at", "frames"] if score.rate else ["", "figure", ""]
+    head = "".join(f'<th scope="col">{h}</th>' for h in heads)
+    head += '<th class="words" scope="col">what it means, and how it misleads</th>'
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
 
 
-def _row(score: Score, column: str, value: float, spread: str) -> str:
-    metric = metrics.of_column(column)
+def _spread(column: str, found: Summary | None) -> str:
+    """The cells of a column's percentiles, its worst frame and its count; empty for what the whole track has but once."""
+    if found is None:
+        return "<td></td>" * 4
+    ends = "".join(f"<td>{escape(figure(column, value))}</td>" for value in (found.low, found.high))
+    return f'{ends}<td class="soft">{found.at}</td><td class="soft">{found.count}</td>'
+
+
+def _figure(score: Score, column: str, value: float) -> str:
+    """The cells of a figure's name, the figure, and how good it is."""
     graded = grade(score, column, value)
     chip = f'<span class="chip {graded[0]}" title="{escape(graded[1])}">{graded[0]}</span>' if graded else ""
-    return (
-        f'<tr><th scope="row">{escape(metrics.title(column))}</th><td><b>{escape(figure(column, value))}</b></td>'
-        f"<td>{chip}</td>{spread}"
-        f'<td class="words">{escape(metric.about)} {escape(metric.trap)}</td></tr>'
-    )
+    name, said = escape(metrics.title(column)), escape(figure(column, value))
+    return f'<th scope="row">{name}</th><td><b>{said}</b></td><td>{chip}</td>'
 
 
 def listing(values: Mapping[str, Any]) -> str:

@@ -27,13 +27,20 @@ SUFFIXES = (".html", ".htm")
 
 def write(score: Score, out: Path) -> tuple[Path, Path]:
     """Write the page `out` and OUT.json beside it; returns both. All or nothing, each. Raises OutputError."""
+    rows = checked(out).with_name(out.name + ".json")
+    text = html(score)
+    provenance.write_bytes(rows, score.to_json().encode())
+    provenance.write_bytes(out, text.encode())
+    return out, rows
+
+
+def checked(out: Path) -> Path:
+    """The path, if a page can be put there: so that nobody waits for a report that has no place. Raises OutputError."""
     if out.suffix.lower() not in SUFFIXES:
         raise OutputError(f"{out.name}: a report is a page: call it {out.stem}.html")
-    beside = out.with_name(out.name + ".json")
-    text = html(score)
-    provenance.write_bytes(beside, score.to_json().encode())
-    provenance.write_bytes(out, text.encode())
-    return out, beside
+    if not out.absolute().parent.is_dir():
+        raise OutputError(f"the folder {out.absolute().parent} does not exist: make it first")
+    return out
 
 
 def html(score: Score) -> str:
@@ -71,8 +78,8 @@ def _body(
         for track in score.swaps[:CHARTED]:
             yield f"<h2>Over time{f': {escape(track.name)}' if many else ''}</h2>"
             yield (
-                '<p class="soft">Seconds from the track\'s first frame. Green: where figures are good. Triangles: bad frames. '
-                "Dashed: cuts. Red bands: left unswapped.</p>"
+                '<p class="soft">Seconds from the track\'s first frame. Green: where figures are good. Triangles: bad frames, '
+                "filled where this figure gave the reason. Dashed: cuts. Red bands: left unswapped.</p>"
             )
             yield page.charts(score, track, found)
     for track in score.swaps:
@@ -96,7 +103,7 @@ def _head(
     long = f"{score.frames} frames, {score.frames / float(score.rate):.1f} s, {size}" if score.rate else size
     whose = ", ".join(n for names in score.sources.values() for n in names)
     said = [f"target {score.target}", f"source {whose}" if whose else "no source given", long]
-    covered = "; ".join(f"{t.name} {verdict.coverage(t)}" for t in score.swaps[:6])
+    covered = "; ".join(f"{t.name}: {verdict.coverage(t)}" for t in score.swaps[:6])
     return (
         '<div class="hero"><div>'
         f'<p class="over">Swap report, {escape(score.protocol)}</p><h1>{escape(score.swapped)}</h1>'
@@ -163,3 +170,8 @@ def _provenance(score: Score) -> Iterator[str]:
         yield page.more("What the swapped file says of itself", page.listing(said))
     yield page.more("Settings of this score", page.listing({**score.settings, "cuts": list(score.cuts)}))
     yield page.more("Software and weights", page.listing({**score.versions, **score.weights}))
+
+
+def beside(swapped: Path) -> Path:
+    """Where a report is put that nobody gave a name: SWAPPED.report.html."""
+    return swapped.with_name(swapped.name + ".report.html")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mien.evaluate import metrics, worst
-from mien.evaluate.metrics import Metric
+from mien.evaluate.metrics import Metric, figure
 from mien.evaluate.scored import Score, TrackScore
 
 Grade = Literal["good", "fair", "poor"]
@@ -36,20 +36,6 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{metrics.title(self.column)} {figure(self.column, self.value)}"
-
-
-def figure(column: str, value: float) -> str:
-    """A figure with its unit: '1.14 degrees', '0.60'."""
-    metric = metrics.of_column(column)
-    short = {
-        "degrees": "°",
-        "% of eye distance": " %",
-        "%": " %",
-        "grey levels": " levels",
-        "ΔE": " ΔE",
-        "pixels of 256": " px",
-    }
-    return f"{value:.{metric.decimals}f}{short.get(metric.unit, '')}".replace("-0.00", "0.00")
 
 
 def grade(score: Score, column: str, value: float) -> tuple[Grade, str] | None:
@@ -126,10 +112,11 @@ def coverage(track: TrackScore) -> str:
     if not track.swapped:
         return "not swapped"
     if not track.left and not track.lost:
-        return f"swapped in all {total} frames" if total > 1 else "swapped"
-    parts = [f"left as it was in {len(track.left)}"] if track.left else []
-    parts += [f"no longer found in {len(track.lost)}"] if track.lost else []
-    return f"of {total} frames {' and '.join(parts)}"
+        return f"all {total} frames swapped" if total > 1 else "swapped"
+    parts = [f"{total - len(track.left) - len(track.lost)} of {total} frames swapped"]
+    parts += [f"{len(track.left)} left as they were"] if track.left else []
+    parts += [f"{len(track.lost)} in which no face is found any more"] if track.lost else []
+    return ", ".join(parts)
 
 
 def lines(score: Score) -> Iterator[str]:

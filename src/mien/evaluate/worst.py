@@ -7,7 +7,7 @@ need no comparing: a face that was left as it was, and one that isn't found any 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,8 +20,10 @@ NEAR = 6
 """Frames on each side that a frame is compared with."""
 NOTICED = 4.0
 """Deviations from the usual, in its own spread, from which on a frame counts as bad."""
-SILENT = ("id_target", "id_gap", "id_bare", "perceptual", "change")
-"""Metrics that look at too few frames, or say nothing of how good a frame is."""
+SILENT = ("id_target", "id_gap", "id_bare", "perceptual", "change", "jitter")
+"""Metrics that look at too few frames, say nothing of how good a frame is, or blame a bad frame's neighbours (jitter)."""
+EXPLAINS = {"flicker": 0.25, "tof": 0.25, "placement": 0.25, "id_steady": 0.5, "id_source": 0.6}
+"""How much a metric's word counts when the reason is chosen: these notice much and explain little. Others: 1."""
 LEFT, LOST = "left", "lost"
 """Reasons that are no metric's."""
 CERTAIN = 1e3
@@ -114,8 +116,14 @@ def _bad(track: TrackScore) -> Iterator[Bad]:
         elif frame in lost:
             yield Bad(track.name, frame, CERTAIN, LOST, "no face is found here any more")
         elif columns and (severity := float(np.sqrt((np.maximum(table[:, i], 0) ** 2).sum()))) > NOTICED:
-            column = columns[int(table[:, i].argmax())]
+            column = _telling(columns, table[:, i])
             yield Bad(track.name, frame, severity, column, reason(track, column, i))
+
+
+def _telling(columns: Sequence[str], bad: Array) -> str:
+    """The column that explains best what is wrong."""
+    words = [EXPLAINS.get(metrics.of_column(column).name, 1.0) for column in columns]
+    return columns[int((bad * words).argmax())]
 
 
 def reason(track: TrackScore, column: str, i: int) -> str:
@@ -128,7 +136,7 @@ def reason(track: TrackScore, column: str, i: int) -> str:
         said = "grain is missing" if value < usual else "too much grain"
     else:
         said = WORDS[metric.name]
-    return f"{said} ({value:.{metric.decimals}f}, usually {usual:.{metric.decimals}f})"
+    return f"{said} ({metrics.figure(column, value)}, usually {metrics.figure(column, usual)})"
 
 
 WORDS = {
