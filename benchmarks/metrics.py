@@ -75,7 +75,7 @@ def line(metric: str, injected: Sequence[float], measured: Sequence[float], unit
     truth, found = np.array(injected, np.float64), np.array(measured, np.float64)
     error = found - truth
     follows = ""
-    if np.ptp(truth) > abs(truth.mean()):
+    if np.ptp(truth) > max(abs(truth.mean()), 1e-3):
         follows = f"; gain {np.polyfit(truth, found, 1)[0]:.2f}, r {np.corrcoef(truth, found)[0, 1]:.3f}"
     print(
         f"{metric:44s} n={len(truth):4d} injected {truth.mean():8.3f} measured {found.mean():8.3f} error "
