@@ -28,10 +28,11 @@ Attributes = Mapping[str, Any]
 class Graph(nn.Module):
     """The network of an ONNX file; large constants are buffers, so that `.to(device)` takes them along.
 
-    Raises WeightsError where the file is no network, or holds an operator that isn't known here.
+    taps: values inside the network to give instead of its outputs; what they don't need is left out.
+    Raises WeightsError where the file is no network, lacks a tap, or holds an operator that isn't known here.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, taps: Sequence[str] = ()) -> None:
         super().__init__()
         try:
             graph = onnx.load(str(path)).graph
@@ -52,13 +53,20 @@ class Graph(nn.Module):
                 self._keep(node.output[0], value.to(_DTYPES[attributes["to"]]).numpy())
             else:
                 self._steps.append((node.op_type, tuple(node.input), tuple(node.output), attributes))
-        read = {name for _, inputs, _, _ in self._steps for name in inputs}
-        for name in set(self._constants) - read - {output.name for output in graph.output}:
+        self.outputs = tuple(taps) or tuple(entry.name for entry in graph.output)
+        needed = set(self.outputs)
+        for step in reversed(self._steps):
+            needed |= set(step[1]) if needed & set(step[2]) else set()
+        self._steps = [step for step in self._steps if needed & set(step[2])]
+        if missing := set(self.outputs) - {name for step in self._steps for name in step[2]} - set(self._constants):
+            raise WeightsError(
+                f"{path} holds no {', '.join(sorted(missing))}; it is another network than was asked for"
+            )
+        for name in set(self._constants) - needed:
             delattr(self, self._constants.pop(name))
         self.inputs: dict[str, tuple[int | None, ...]] = {
             entry.name: tuple(d.dim_value or None for d in entry.type.tensor_type.shape.dim) for entry in graph.input
         }
-        self.outputs = tuple(entry.name for entry in graph.output)
 
     def _keep(self, name: str, value: Array) -> None:
         safe = "c_" + re.sub(r"\W", "_", f"{len(self._constants)}_{name}")
