@@ -22,8 +22,8 @@ import cv2
 import numpy as np
 
 from mien import analysis, picture, provenance, systems, weights
-from mien.errors import MienError
-from mien.evaluate import metrics, protocols
+from mien.errors import MienError, WeightsError
+from mien.evaluate import distribution, metrics, protocols
 from mien.evaluate.protocols import Protocol, measure, table
 from mien.evaluate.protocols.journal import Journal, state
 from mien.evaluate.protocols.make import Maker
@@ -50,6 +50,10 @@ PAGE = (
     *("clip/tof", "clip/jitter", "clip/dropouts"),
 )
 """What a README shows; everything else is in OUT/LABEL/table.md."""
+MEANING = (
+    "*copy* gives the target back, *paste* lays the source's photo on it: what they win says nothing by itself. "
+    "[What each number means, and how it misleads](docs/metrics.md)."
+)
 
 
 def main(a: argparse.Namespace) -> None:
@@ -70,7 +74,7 @@ def main(a: argparse.Namespace) -> None:
             name, protocol, a.data, gauge, journal, folder
         )
         print(f"{name}: {done} measured in {perf_counter() - start:.0f} s, the rest was there", flush=True)
-    report = {name: summary(name, protocol, journal, folder) for name in a.systems}
+    report = {name: summary(name, protocol, journal, folder, a.inception) for name in a.systems}
     asked = {kind: len(protocol.of(kind)) for kind in ("swap", "self", "again")} | {"clip": len(protocol.clips)}
     lines = table_lines(report)
     counts = {line.figure: asked[line.figure.split("/")[0]] for line in lines}
@@ -79,7 +83,7 @@ def main(a: argparse.Namespace) -> None:
     print(full)
     if a.write is not None:
         short = table.markdown(report, [line for line in lines if line.figure in PAGE], counts, spreads=False)
-        table.insert(a.write, "quality", f"{short}\n\n{protocol.describe()}.")
+        table.insert(a.write, "quality", f"{short}\n\n{protocol.describe()}. {MEANING}")
     if a.sheet is not None:
         sheet(a.sheet, a.systems, protocol, folder)
 
@@ -133,14 +137,43 @@ def clips(name: str, protocol: Protocol, data: Path, gauge: Gauge, journal: Jour
     return done
 
 
-def summary(name: str, protocol: Protocol, journal: Journal, folder: Path) -> dict[str, table.Cell | None]:
-    """Every figure of one system: "kind/column" is its mean over the pairs of that kind that have it."""
+def summary(
+    name: str, protocol: Protocol, journal: Journal, folder: Path, inception: Path | None
+) -> dict[str, table.Cell | None]:
+    """Every figure of one system, by "kind/column"."""
     found = table.means(row for key, row in journal.rows.items() if key.split("/")[0] == name)
-    return found | {f"swap/{column}": each for column, each in distances(name, protocol, journal, folder).items()}
+    return found | distances(name, protocol, journal, folder, inception)
 
 
-def distances(name: str, protocol: Protocol, journal: Journal, folder: Path) -> dict[str, table.Cell | None]:
-    return {}
+def distances(
+    name: str, protocol: Protocol, journal: Journal, folder: Path, inception: Path | None
+) -> dict[str, table.Cell | None]:
+    """KID and FID of the swapped faces against their targets' faces, by every feature network that is here.
+
+    ± of KID is its deviation over 100 subsets of half the faces, as papers print it; FID has none.
+    """
+    there = [
+        number
+        for number, pair in enumerate(protocol.pairs)
+        if pair.kind == "swap" and journal.rows[f"{name}/{number}"]["failed"] is None
+    ]
+    if len(there) < 4:
+        return {}
+    sides = [
+        [picture.load(folder / "crops" / name / f"{number:04d}-{side}.png").rgb() for number in there]
+        for side in ("swapped", "target")
+    ]
+    found: dict[str, table.Cell | None] = {}
+    for net_name in distribution.NAMES:
+        try:
+            net = distribution.load(net_name, file=inception, mirror=weights.mirror_from_environment())
+        except WeightsError:
+            continue
+        a, b = (distribution.features(crops, net) for crops in sides)
+        kid = distribution.kid(a, b, size=len(there) // 2, seed=protocol.seed)
+        found[f"swap/kid.{net.name}"] = table.Cell(kid.mean, kid.deviation, len(there))
+        found[f"swap/fid.{net.name}"] = table.Cell(distribution.fid(a, b), 0.0, len(there))
+    return found
 
 
 def table_lines(report: Mapping[str, Mapping[str, table.Cell | None]]) -> list[table.Line]:
@@ -195,6 +228,9 @@ if __name__ == "__main__":
         help="default: all that come with the package, and the rows that calibrate",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("out/quality"), help="what is measured is kept here")
+    parser.add_argument(
+        "--inception", type=Path, help="an ONNX file of Inception-v3, for KID and FID as papers have them"
+    )
     parser.add_argument("--write", type=Path, metavar="PAGE", help="put the table between the page's two marks")
     parser.add_argument("--sheet", type=Path, help="a picture of some swaps, to look at")
     try:

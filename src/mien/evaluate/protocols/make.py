@@ -60,7 +60,7 @@ class Maker:
     settings: ComposeSettings = field(default_factory=ComposeSettings)
     seed: int = 0
     _seen: OrderedDict[View, Seen] = field(default_factory=OrderedDict)
-    _known: dict[tuple[AbstractSystem, View], Identity] = field(default_factory=dict)
+    _known: dict[tuple[int, View], tuple[AbstractSystem, Identity]] = field(default_factory=dict)
 
     def see(self, view: View) -> Seen:
         """A picture or frame of the protocol with its face. Raises InputError where it can't be read."""
@@ -105,12 +105,13 @@ class Maker:
     def _identity(self, view: View, source: Seen, system: AbstractSystem) -> Identity:
         """Who a source is to a system; the last few are kept."""
         assert source.face is not None
-        key = system, view
+        key = id(system), view
         if key not in self._known:
             if len(self._known) >= KEPT:
                 self._known.clear()
-            self._known[key] = system.enroll([align.crop(source.pixels, source.face, system.source_spec)])
-        return self._known[key]
+            crop = align.crop(source.pixels, source.face, system.source_spec)
+            self._known[key] = system, system.enroll([crop])  # the system too, so that no other one gets its id
+        return self._known[key][1]
 
     def _load(self, view: View) -> Picture:
         path = self.data / view.file
