@@ -82,7 +82,7 @@ class FlickerMeter:
     def __init__(self) -> None:
         self._fine: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         self._coarse: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-        self._steps: list[Step] = []
+        self._sums, self._pairs = np.zeros(3), 0
 
     def add(self, pair: Pair) -> Step | None:
         """Measure a pair; None when too little of the face is comparable: it then counts nowhere."""
@@ -100,16 +100,14 @@ class FlickerMeter:
         apart = self._coarse.calc(grey[1], grey[0], None) - self._coarse.calc(grey[3], grey[2], None)
         tof = float(cv2.magnitude(apart[..., 0], apart[..., 1])[face].mean())
         step = Step(_error(old, new, at, valid), _error(before, now, at, valid), tof)
-        self._steps.append(step)
+        self._sums += step.swapped, step.original, step.tof
+        self._pairs += 1
         return step
 
     def result(self) -> Flicker:
         """The means over all pairs that counted."""
-        if not self._steps:
-            return Flicker(0.0, 0.0, 0)
-        table = np.array([(step.swapped, step.original, step.tof) for step in self._steps])
-        swapped, original, tof = table.mean(axis=0).tolist()
-        return Flicker(swapped, original, len(table), tof)
+        swapped, original, tof = (self._sums / max(self._pairs, 1)).tolist()
+        return Flicker(swapped, original, self._pairs, tof)
 
     def _agrees(self, grey: list[Array], back: Array, at: tuple[Array, Array]) -> Array:
         """Where going back and forth comes home to within a pixel."""
