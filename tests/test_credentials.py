@@ -20,7 +20,7 @@ import clips
 import portraits
 from mien import picture, provenance, video
 from mien.errors import OutputError
-from mien.trust import credentials, keys
+from mien.trust import certificates, credentials, keys
 from mien.trust.credentials import Seal
 from mien.types import Manifest
 
@@ -229,11 +229,11 @@ def test_any_kind_of_key_signs_and_the_short_ones_without_chance(tmp_path: Path,
         "ed25519": ed25519.Ed25519PrivateKey.generate,
         "ps256": lambda: rsa.generate_private_key(65537, 2048),
     }[kind]()
-    root = keys._certificate("A root", root_key, None, root_key, today, 2)
-    leaf = keys._certificate("A user", key, root, root_key, today, 1)
-    seal = Seal(keys.Signer(keys._pem([leaf, root]), "A user", key))
+    root = certificates.make("A root", root_key, None, root_key, today, 2)
+    leaf = certificates.make("A user", key, root, root_key, today, 1)
+    seal = Seal(keys.Signer(certificates.pem([leaf, root]), "A user", key))
     one, other = _write(tmp_path / "a.png", seal), _write(tmp_path / "b.png", seal)
-    found = credentials.read(one, [keys._pem([root])])
+    found = credentials.read(one, [certificates.pem([root])])
     assert found is not None
     assert (found.state, found.algorithm, found.name) == ("trusted", kind, "A user")
     assert (one.read_bytes() == other.read_bytes()) == (kind == "ed25519")

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import serialization as form
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from mien.errors import InputError, OutputError
-from mien.trust import keys
+from mien.trust import certificates, keys
 
 TODAY = date(2026, 11, 21)
 PLAIN = form.NoEncryption()
@@ -67,6 +67,16 @@ def test_signatures_are_told_apart(tmp_path: Path) -> None:
     assert mixed != forged
     assert keys.root_of(forged, keys.known(tmp_path / "a"), TODAY) is None, "a leaf that the root did not issue"
     assert not keys.known(tmp_path / "nowhere")
+
+
+def test_a_leaf_cannot_issue_another(tmp_path: Path) -> None:
+    ours = keys.local(tmp_path, TODAY)
+    leaf = x509.load_pem_x509_certificates(ours.chain.encode())[0]
+    key = ec.generate_private_key(ec.SECP256R1())
+    below = certificates.make("an impostor", key, leaf, ours.key, TODAY, 1)
+    below.verify_directly_issued_by(leaf)
+    assert keys.root_of(ours.chain, keys.known(tmp_path), TODAY) == ""
+    assert keys.root_of(certificates.pem([below]) + ours.chain, keys.known(tmp_path), TODAY) is None
 
 
 def test_others_become_known_by_a_file(tmp_path: Path) -> None:
@@ -128,8 +138,8 @@ def test_a_key_that_cannot_be_used_says_why(tmp_path: Path) -> None:
 
 def test_a_certificate_that_c2pa_would_refuse_is_refused_at_once(tmp_path: Path) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
-    root = keys._certificate("A root", key, None, key, TODAY, 1)
-    (tmp_path / "chain.pem").write_text(keys._pem([root]))
+    root = certificates.make("A root", key, None, key, TODAY, 1)
+    (tmp_path / "chain.pem").write_text(certificates.pem([root]))
     (tmp_path / "key.pem").write_bytes(_pem(key))
     with pytest.raises(InputError, match="not made for C2PA"):
         keys.load(tmp_path / "chain.pem", tmp_path / "key.pem", today=TODAY)
@@ -146,9 +156,9 @@ def test_a_damaged_or_unwritable_folder(tmp_path: Path) -> None:
 def _files(folder: Path, key: object) -> tuple[Path, Path]:
     """A chain of a root of its own and this key, and the key."""
     root_key = ec.generate_private_key(ec.SECP256R1())
-    root = keys._certificate("A root", root_key, None, root_key, TODAY, 2)
-    leaf = keys._certificate("A user", key, root, root_key, TODAY, 1)
-    (folder / "chain.pem").write_text(keys._pem([leaf, root]))
+    root = certificates.make("A root", root_key, None, root_key, TODAY, 2)
+    leaf = certificates.make("A user", key, root, root_key, TODAY, 1)
+    (folder / "chain.pem").write_text(certificates.pem([leaf, root]))
     (folder / "key.pem").write_bytes(_pem(key))
     return folder / "chain.pem", folder / "key.pem"
 
@@ -158,4 +168,4 @@ def _pem(key: object, lock: form.KeySerializationEncryption = PLAIN) -> bytes:
 
 
 def _root(chain: str) -> str:
-    return keys._pem([x509.load_pem_x509_certificates(chain.encode())[-1]])
+    return certificates.pem([x509.load_pem_x509_certificates(chain.encode())[-1]])

@@ -14,7 +14,7 @@ import clips
 import portraits
 from mien import picture, provenance, video
 from mien.errors import InputError
-from mien.trust import keys, ledger
+from mien.trust import certificates, keys, ledger
 from mien.trust.credentials import Seal
 from mien.trust.mark import Stamp, payload_of
 from mien.types import Consent, Frame, Manifest
@@ -182,10 +182,10 @@ def test_a_certificate_that_has_run_out_is_no_change(tmp_path: Path) -> None:
     now = datetime.now(UTC)
     start = datetime(now.year, now.month, now.day, tzinfo=UTC) - timedelta(days=1)
     years = (now + timedelta(seconds=3) - start) / timedelta(days=365.25)
-    root = keys._certificate("root", root_key, None, root_key, now.date(), 2)
-    leaf = keys._certificate("leaf", key, root, root_key, now.date(), years)  # type: ignore[arg-type]
+    root = certificates.make("root", root_key, None, root_key, now.date(), 2)
+    leaf = certificates.make("leaf", key, root, root_key, now.date(), years)
     path = tmp_path / "a.png"
-    seal = Seal(keys.Signer(keys._pem([leaf, root]), "leaf", key))
+    seal = Seal(keys.Signer(certificates.pem([leaf, root]), "leaf", key))
     picture.save(path, picture.Picture(portraits.astronaut()[:64, :64]), MADE, seal=seal)
     sleep(max(0.0, (leaf.not_valid_after_utc - datetime.now(UTC)).total_seconds() + 1.1))
     verdict = verify(path, tmp_path)

@@ -68,7 +68,10 @@ class Seal:
         return bytes(result)
 
     def sign_file(self, path: Path, suffix: str, manifest: Manifest, source_type: str) -> None:
-        """The same for a file, in place and with little memory. Needs room for a second copy. Raises OutputError."""
+        """The same for a file, in place; the library takes up to half a gigabyte of memory for a long clip.
+
+        Needs room for a second copy. Raises OutputError.
+        """
         if suffix.lower() not in MIME:
             return
         part = path.with_name(path.name + ".signed")

@@ -12,16 +12,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mien.errors import InputError, OutputError
-from mien.trust import vault
+from mien.trust import certificates, vault
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -32,7 +30,6 @@ ROOT_YEARS, LEAF_YEARS = 40, 10
 ALGORITHMS = {"secp256r1": "es256", "secp384r1": "es384", "secp521r1": "es512"}
 PURPOSES = frozenset(("1.3.6.1.5.5.7.3.4", "1.3.6.1.5.5.7.3.36", "1.3.6.1.4.1.62558.2.1"))
 """Extended key usages of a claim signer: e-mail protection, document signing, C2PA claim signing."""
-PEM = re.compile(rb"-----BEGIN ([A-Z ]+)-----.+?-----END \1-----\n?", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -86,13 +83,13 @@ def local(folder: Path, today: date | None = None) -> Signer:
     path = folder / FILE
     if not path.exists():
         vault.put(path, _pair(today))
-    certificates, private = _blocks(_read(path))
-    if len(certificates) != 2 or len(private) != 2:
+    found, private = certificates.blocks(_read(path))
+    if len(found) != 2 or len(private) != 2:
         raise InputError(f"{path} is damaged: put the right one back, or delete it and a new key is made")
-    if _expired(certificates[0], today):
-        _replace(path, _renewed(certificates[1], private[1], today))
-        certificates, private = _blocks(_read(path))
-    return _signer(certificates, private[0], path)
+    if certificates.expired(found[0], today):
+        _replace(path, _renewed(found[1], private[1], today))
+        found, private = certificates.blocks(_read(path))
+    return _signer(found, private[0], path)
 
 
 def load(chain: Path, key: Path, today: date | None = None) -> Signer:
@@ -102,16 +99,16 @@ def load(chain: Path, key: Path, today: date | None = None) -> Signer:
     """
     from cryptography import x509
 
-    certificates, _ = _blocks(_read(chain))
-    if not certificates:
+    found, _ = certificates.blocks(_read(chain))
+    if not found:
         raise InputError(f"{chain} holds no certificate: give a PEM file with the signer's own first")
-    _, private = _blocks(_read(key))
+    _, private = certificates.blocks(_read(key))
     if not private:
         raise InputError(f"{key} holds no private key: give a PEM file")
-    own = certificates[0]
+    own = found[0]
     if own.public_key() != private[0].public_key():
         raise InputError(f"{key} does not belong to the first certificate of {chain}")
-    if _expired(own, today or datetime.now(UTC).date()):
+    if certificates.expired(own, today or datetime.now(UTC).date()):
         raise InputError(f"{chain}: the certificate ended on {own.not_valid_after_utc:%Y-%m-%d}; get it renewed")
     try:
         purposes = {use.dotted_string for use in own.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value}
@@ -121,7 +118,7 @@ def load(chain: Path, key: Path, today: date | None = None) -> Signer:
         raise InputError(
             f"{chain} is not made for C2PA: it wants to be issued by a root, for e-mail protection or signing"
         )
-    return _signer(certificates, private[0], chain)
+    return _signer(found, private[0], chain)
 
 
 def known(folder: Path) -> dict[str, str]:
@@ -131,13 +128,13 @@ def known(folder: Path) -> dict[str, str]:
     """
     found = {}
     if (folder / FILE).exists():
-        certificates, _ = _blocks(_read(folder / FILE))
-        found[""] = _pem(certificates[-1:])
+        here, _ = certificates.blocks(_read(folder / FILE))
+        found[""] = certificates.pem(here[-1:])
     for path in sorted((folder / TRUSTED).glob("*.pem")):
-        certificates, _ = _blocks(_read(path))
-        if not certificates:
+        here, _ = certificates.blocks(_read(path))
+        if not here:
             raise InputError(f"{path} holds no certificate: take it out of the trusted folder")
-        found[path.stem] = _pem(certificates)
+        found[path.stem] = certificates.pem(here)
     return found
 
 
@@ -146,10 +143,10 @@ def signed_by(chain: str, data: bytes, signature: bytes) -> bool:
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric import ec, utils
 
-    certificates, _ = _blocks(chain.encode())
-    if not certificates:
+    found, _ = certificates.blocks(chain.encode())
+    if not found:
         return False
-    public: Any = certificates[0].public_key()
+    public: Any = found[0].public_key()
     try:
         kind = _algorithm(public)
         if kind == "ed25519":
@@ -170,24 +167,16 @@ def root_of(chain: str, roots: dict[str, str], today: date | None = None) -> str
 
     Every certificate must be issued by the next, the last by the root or be the root itself.
     """
-    certificates, _ = _blocks(chain.encode())
-    if not certificates or any(_expired(one, today or datetime.now(UTC).date()) for one in certificates):
+    found, _ = certificates.blocks(chain.encode())
+    if not found or any(certificates.expired(one, today or datetime.now(UTC).date()) for one in found):
         return None
-    if not all(_issued(child, parent) for child, parent in pairwise(certificates)):
+    if not all(certificates.issued(child, parent) for child, parent in pairwise(found)):
         return None
     for name, pem in roots.items():
-        anchors, _ = _blocks(pem.encode())
-        if any(anchor in certificates or _issued(certificates[-1], anchor) for anchor in anchors):
+        anchors, _ = certificates.blocks(pem.encode())
+        if any(anchor in found or certificates.issued(found[-1], anchor) for anchor in anchors):
             return name
     return None
-
-
-def _issued(child: Certificate, parent: Certificate) -> bool:
-    try:
-        child.verify_directly_issued_by(parent)
-    except Exception:  # whatever the library makes of a forged certificate, it isn't issued
-        return False
-    return True
 
 
 def _algorithm(key: Any) -> str:
@@ -222,7 +211,7 @@ def _pair(today: date) -> bytes:
 
     key = ec.generate_private_key(ec.SECP256R1())
     digits = hashlib.sha256(key.public_key().public_bytes(*_point())).hexdigest()[:8]
-    root = _certificate(f"mien, local root {digits}", key, None, key, today, ROOT_YEARS)
+    root = certificates.make(f"mien, local root {digits}", key, None, key, today, ROOT_YEARS)
     return _renewed(root, key, today)
 
 
@@ -231,38 +220,10 @@ def _renewed(root: Certificate, root_key: Any, today: date) -> bytes:
     from cryptography.hazmat.primitives.asymmetric import ec
 
     key = ec.generate_private_key(ec.SECP256R1())
-    name = _name(root).replace("root", "key")
-    leaf = _certificate(name, key, root, root_key, today, LEAF_YEARS)
+    name = certificates.name_of(root).replace("root", "key")
+    leaf = certificates.make(name, key, root, root_key, today, LEAF_YEARS)
     private = b"".join(Signer("", "", one).private_pem() for one in (key, root_key))
-    return private + _pem([leaf, root]).encode()
-
-
-def _certificate(
-    name: str, key: Any, issuer: Certificate | None, issuer_key: Any, today: date, years: int
-) -> Certificate:
-    """For `key`, signed with the issuer's; without an issuer a root."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-
-    root = issuer is None
-    subject = x509.Name(
-        [x509.NameAttribute(NameOID.COMMON_NAME, name), x509.NameAttribute(NameOID.ORGANIZATION_NAME, "mien")]
-    )
-    start = datetime.combine(today, time(), UTC) - timedelta(days=1)  # for readers whose clock is slow
-    builder = (
-        x509.CertificateBuilder(issuer.subject if issuer else subject, subject, key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(start)
-        .not_valid_after(start + timedelta(days=365.25 * years))
-        .add_extension(x509.BasicConstraints(root, None), True)
-        .add_extension(x509.KeyUsage(not root, False, False, False, False, root, root, False, False), True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), False)
-    )
-    if not root:
-        builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), False)
-    return builder.sign(issuer_key, hashes.SHA256())
+    return private + certificates.pem([leaf, root]).encode()
 
 
 def _point() -> tuple[Any, Any]:
@@ -271,28 +232,11 @@ def _point() -> tuple[Any, Any]:
     return form.Encoding.X962, form.PublicFormat.CompressedPoint
 
 
-def _signer(certificates: list[Certificate], key: Any, path: Path) -> Signer:
+def _signer(found: list[Certificate], key: Any, path: Path) -> Signer:
     _algorithm(key)
-    if key.public_key() != certificates[0].public_key():
+    if key.public_key() != found[0].public_key():
         raise InputError(f"{path} is damaged: its key and its certificate are no pair")
-    return Signer(_pem(certificates), _name(certificates[0]), key)
-
-
-def _name(certificate: Certificate) -> str:
-    from cryptography.x509.oid import NameOID
-
-    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return str(names[0].value) if names else certificate.subject.rfc4514_string()
-
-
-def _pem(certificates: Iterable[Certificate]) -> str:
-    from cryptography.hazmat.primitives.serialization import Encoding
-
-    return "".join(one.public_bytes(Encoding.PEM).decode() for one in certificates)
-
-
-def _expired(certificate: Certificate, today: date) -> bool:
-    return certificate.not_valid_after_utc.date() <= today
+    return Signer(certificates.pem(found), certificates.name_of(found[0]), key)
 
 
 def _read(path: Path) -> bytes:
@@ -300,26 +244,6 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
-
-
-def _blocks(data: bytes) -> tuple[list[Certificate], list[Any]]:
-    """The certificates and the private keys of a PEM file, in order. Raises InputError where one is encrypted or damaged."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import serialization
-
-    certificates, private = [], []
-    for block in PEM.finditer(data):
-        try:
-            if block[1] == b"CERTIFICATE":
-                certificates.append(x509.load_pem_x509_certificate(block[0]))
-            elif block[1].endswith(b"PRIVATE KEY"):
-                private.append(serialization.load_pem_private_key(block[0], None))
-        except TypeError as error:
-            hint = "openssl pkey -in KEY -out PLAIN"
-            raise InputError(f"the private key is locked with a passphrase: unlock it first ({hint})") from error
-        except ValueError as error:
-            raise InputError(f"the PEM file is damaged: {' '.join(str(error).split())[:80]}") from error
-    return certificates, private
 
 
 def _replace(path: Path, data: bytes) -> None:
