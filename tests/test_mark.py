@@ -96,6 +96,17 @@ def test_it_lives_through_x264(photos: list[Array]) -> None:
         assert mark.payload == PAYLOAD
 
 
+def test_a_screen_with_the_picture_somewhere(photos: list[Array]) -> None:
+    screen = np.full((800, 1200, 3), 236, np.uint8)
+    for row in range(30, 790, 24):
+        cv2.putText(screen, "words beside a picture " * 4, (10, row), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (20, 20, 20), 1)
+    photo = marked(photos[0])
+    screen[133:645, 411:923] = photo
+    mark = find([grey(screen)])
+    assert mark is not None
+    assert mark.payload == PAYLOAD
+
+
 def test_it_is_not_seen(photos: list[Array]) -> None:
     for photo in photos:
         copy = marked(photo)
@@ -124,7 +135,7 @@ def test_stronger_where_a_face_was_swapped(photos: list[Array]) -> None:
 
 def test_nothing_is_found_where_nothing_is(photos: list[Array]) -> None:
     pictures = [grey(photo) for photo in photos]
-    pictures += [grey(picture.load(portraits.composite(number)).rgb()) for number in range(1, 19, 2)]
+    pictures += [grey(picture.load(portraits.composite(number)).rgb()) for number in (1, 7, 12, 18)]
     rng = np.random.default_rng(0)
     pictures += [rng.integers(0, 256, (240, 320), np.uint8), np.zeros((300, 200), np.uint8)]
     pictures += [np.tile(np.uint8([[0, 255], [255, 0]]), (100, 100)), np.full((1, 1), 7, np.uint8)]

@@ -22,6 +22,8 @@ SIDE = 480
 """Pixels of the shorter side that is looked at; more are averaged away: there the mark's waves are at least as long."""
 SPANS = 96.0, 700.0
 """Sizes looked for: how many of the tile's own pixels (PERIOD to a tile) the picture's shorter side may show."""
+SCREEN, SCREEN_SPANS = 1080, (SPANS[1], 1500.0)
+"""The same for a large picture in which the marked one may be a small part: the screen around it."""
 SMALLEST = 0.4
 """Least size of a tile, in its own pixels: smaller and its waves are no longer there."""
 TRIES = 4
@@ -89,17 +91,22 @@ def find(lumas: Iterable[Array]) -> Mark | None:
             kept.append(flat)
         if len(kept) > MOVING:
             kept, stride = kept[1::2], 2 * stride
-    if total is None or seen == 1:
+    if total is None:
         return None
+    if seen == 1:
+        return _read([_flattened(luma, SCREEN)], SCREEN_SPANS) if min(luma.shape) > SCREEN_SPANS[0] else None
     return (None if seen in LOOKS else _read([total])) or _read(kept)
 
 
-def _flattened(luma: Array) -> Array:
-    """The luma less its neighbourhood's mean, over a power of its deviation: what is left is nearly white and even."""
+def _flattened(luma: Array, side: int = SIDE) -> Array:
+    """The luma less its neighbourhood's mean, over a power of its deviation: what is left is nearly white and even.
+
+    Its shorter side has `side` pixels at most.
+    """
     assert luma.dtype == np.uint8
     assert luma.ndim == 2
     plain: Array = luma.astype(np.float32)
-    shrink = min(luma.shape) / SIDE
+    shrink = min(luma.shape) / side
     if shrink > 1:
         size = round(luma.shape[1] / shrink), round(luma.shape[0] / shrink)
         plain = cv2.resize(plain, size, interpolation=cv2.INTER_AREA)
@@ -108,10 +115,10 @@ def _flattened(luma: Array) -> Array:
     return np.asarray(rest / (deviation + 1) ** np.float32(1.3))
 
 
-def _read(flats: Sequence[Array]) -> Mark | None:
+def _read(flats: Sequence[Array], spans: tuple[float, float] = SPANS) -> Mark | None:
     """The mark in flattened pictures of one size, each with a shift of its own."""
     waves = _Waves(flats)
-    for place in _likeliest(_sizes(waves)):
+    for place in _likeliest(_sizes(waves, *spans)):
         mark = _decoded(waves, _refined(waves, place))
         if mark is not None:
             return mark
@@ -184,11 +191,10 @@ def _vertex(before: float, middle: float, after: float) -> tuple[float, float]:
     return at, 0.25 * (after - before) * at
 
 
-def _sizes(waves: _Waves) -> Iterator[_Place]:
+def _sizes(waves: _Waves, least: float, span: float) -> Iterator[_Place]:
     """The tile's likeliest place for every size, so close together that waves stay in step over the whole picture."""
     short, long = sorted(waves.shape)
-    span = SPANS[1]
-    while span > SPANS[0]:
+    while span > least:
         period = PERIOD * short / span
         if period > SMALLEST * PERIOD:
             yield waves.place(period, period)
