@@ -9,9 +9,9 @@ there is its frame, labels of boxes and the padding of the signature; none of it
 whole file sees it. Anything unnoticed outside of the store is a failure.
 
 --reader: a folder in which `npm install @trustnxt/c2pa-ts` was run: a reader of its own in TypeScript, asked about the whole
-file, and of files with one changed bit: in the middle, in the words of the manifest, in the claim. It opens jpeg, png and avif itself, and mp4
-and mov once their brands are added to its list; for webp and tiff, whose containers it doesn't know, it is handed the manifest
-store and the bytes, and checks hashes and signature of those. gif cuts the store into blocks of 255 bytes: not asked.
+file and about files with one changed bit: in the middle, in the words of the manifest, in the claim. It opens jpeg, png and
+avif itself, and mp4 and mov once their brands are added to its list; for webp and tiff, whose containers it doesn't know, it is
+handed the manifest store and the bytes, and checks hashes and signature of those. gif cuts the store into blocks: not asked.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Written in the formats of `MIME`; others have no place for them, and the signatu
 Nothing is ever asked of a server: no time stamp, no revocation list, no remote manifest. Nothing shown before is kept: no
 thumbnail, no file name; inputs are called target and source/0. Credentials that an input brings along are carried on as the
 specification wants it, except where faces are hidden: their thumbnails would show who was there.
-Source: C2PA specification 2.1, chapters 8 to 18; IPTC digital source types.
+Source: C2PA specification 2.1, chapters 6 to 18; IPTC digital source types.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ SETTINGS = {
     "verify": {"verify_after_sign": False, "remote_manifest_fetch": False, "ocsp_fetch": False},
 }
 STORE = b"jumdc2pa"
-"""How the description of a manifest store begins (11.1.4)."""
+"""How the description of a manifest store begins (11.1)."""
 NO_CREDENTIALS, UNKNOWN_FORMAT = "ManifestNotFound", "NotSupported"
 
 

@@ -1,6 +1,6 @@
 """The same job gives the same bytes, signed or not: what a C2PA signer draws at random is drawn anew from the key.
 
-The library salts every assertion (C2PA specification 2.1, 8.4.2.3) and signs with a random nonce. Here the salts of the
+The library salts every assertion (C2PA specification 2.1, 8.4) and signs with a random nonce. Here the salts of the
 newest manifest of a store are derived from the key and the label, the hashes that cover them follow, and the claim is
 signed once more with a signature that has no random part. Every replacement is as long as what it replaces, so nothing
 else of the file moves. Boxes are those of JUMBF (ISO 19566-5, annex A and B).

@@ -3,7 +3,7 @@
     FOLDER/signing.pem     the local key and its certificate, the root's key and certificate; for this user's eyes only
     FOLDER/trusted/*.pem   certificates of others whose signatures count as known
 
-The local pair is a P-256 root and a leaf that it issued, as a C2PA claim signer needs it (C2PA specification 2.1, 14.5.1).
+The local pair is a P-256 root and a leaf that it issued, as a C2PA claim signer needs it (C2PA specification 2.1, 14.5).
 Its name holds eight hex digits of the root's key and nothing of the person.
 """
 
