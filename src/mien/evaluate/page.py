@@ -93,9 +93,7 @@ def bad_frames(
         source = sources.get(bad.track, sources.get(""))
         parts += [("source", source)] if source is not None else []
         words = bad.reason[0].upper() + bad.reason[1:]
-        where = (f"{bad.track}, " if many else "") + moment(score, bad.frame)
-        if len(entry.frames) > 1:
-            where += f", {len(entry.frames)} frames from {entry.frames[0]} to {entry.frames[-1]}"
+        where = (f"{bad.track}, " if many else "") + moment(score, *entry.frames)
         cards.append(
             f'<article class="bad" id="f-{escape(bad.track)}-{bad.frame}"><header><b>{escape(words)}</b>'
             f"<span>{escape(where)}</span></header>{trio(parts)}</article>"
@@ -103,9 +101,12 @@ def bad_frames(
     return f'<div class="worst">{"".join(cards)}</div>'
 
 
-def moment(score: Score, frame: int) -> str:
-    """'frame 36, 1.20 s'."""
-    return f"frame {frame}, {frame / float(score.rate):.2f} s" if score.rate else "picture"
+def moment(score: Score, *frames: int) -> str:
+    """'frame 36, 1.20 s', 'frames 36-38, 1.20 s'; 'picture' where there is but one."""
+    if not score.rate:
+        return "picture"
+    many = f"s {frames[0]}–{frames[-1]}" if len(frames) > 1 else f" {frames[0]}"
+    return f"frame{many}, {frames[0] / float(score.rate):.2f} s"
 
 
 def charts(score: Score, track: TrackScore, found: Sequence[worst.Bad]) -> str:
