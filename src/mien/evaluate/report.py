@@ -66,7 +66,7 @@ def _body(
 ) -> Iterator[str]:  # fmt: skip
     yield _head(score, shots, sources, best)
     yield page.verdicts(score)
-    yield page.notes([*score.notes, *_judged(score)])
+    yield page.notes([*score.notes, *remarks(score)])
     if shown:
         total = len(found)
         said = f"{total} frames stand out" if total > 1 else "One frame stands out"
@@ -112,8 +112,8 @@ def _head(
     )
 
 
-def _judged(score: Score) -> Iterator[str]:
-    """What should be said of the judges."""
+def remarks(score: Score) -> Iterator[str]:
+    """What a reader should know of who judged."""
     if score.sources and not any(judge.independent for judge in score.judges):
         yield (
             "no independent judge is here (pip install 'mien[dlib]'): likeness is judged by networks that this project's "
