@@ -21,15 +21,17 @@ from mien.types import Array
 
 __all__ = ["Mark", "Stamp", "find", "payload_of"]
 
-PSNR = 42.5, 45.0
-"""Decibels between a picture and its marked copy at strength 1, for PIXELS. Flat ones, where it is held back, get more."""
 PIXELS = 2.0**16, 2.0**18.25
-"""Small and common pictures: what has fewer pixels has fewer waves to tell the bits, and is marked more strongly."""
-FLAT = 0.9
+"""A small and a common picture; what follows is for the first, for the second, and for sizes between linear in the size's
+logarithm. What has fewer pixels has fewer waves to tell the bits, and is marked more strongly and more evenly."""
+PSNR = 42.5, 45.0
+"""Decibels between a picture and its marked copy at strength 1. Flat ones, where the mark is held back, get more."""
+FLAT = 1.6, 0.9
 """Most that a block without any texture is shifted by, in code values (root mean square)."""
-BASE, QUIET = 0.5, 1.5
-"""Strength in such a block, and the standard deviation under which texture hides less than its root would say: there is
-0.2 more for a deviation of 0.5, 0.8 for 2, 2.4 for 8."""
+BASE = 2.0, 0.5
+"""Strength in such a block, against 0.2 more for a standard deviation of 0.5, 0.8 for 2, 2.4 for 8."""
+QUIET = 1.5
+"""Standard deviation under which texture hides less than its root would say: walls, skies, skin out of focus."""
 TEXTURE = 16.0
 """Standard deviation of a block above which it is an edge rather than texture, and hides no more."""
 REGION = 1.3
@@ -65,15 +67,16 @@ class Stamp:
 
 def _gain(luma: Array, region: Array | None, strength: float) -> Array:
     """Root mean square of the shift for every block of 8 x 8 pixels: rows x columns, float32."""
+    size = np.interp(np.log2(luma.size), np.log2(PIXELS), (0.0, 1.0))
+    decibels, flat, base = (small + size * (common - small) for small, common in (PSNR, FLAT, BASE))
     texture = cv2.blur(_texture(luma), (3, 3))
-    gain = BASE + np.sqrt(texture) * texture / (texture + QUIET)
+    gain = np.float32(base) + np.sqrt(texture) * texture / (texture + np.float32(QUIET))
     if region is not None:
         assert region.shape == luma.shape
         share = cv2.resize(region.astype(np.float32), gain.shape[::-1], interpolation=cv2.INTER_AREA)
         gain *= 1 + (REGION - 1) * share
-    decibels = np.interp(np.log2(luma.size), np.log2(PIXELS), PSNR)
     wanted = np.sqrt((255 * 10 ** (-decibels / 20)) ** 2 - 1 / 12)  # the last is what rounding to whole values adds
-    level = min(wanted / np.sqrt((gain * gain).mean()), FLAT / BASE)
+    level = min(wanted / np.sqrt((gain * gain).mean()), flat / base)
     return np.asarray(gain * np.float32(strength * level))
 
 
