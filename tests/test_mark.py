@@ -116,12 +116,14 @@ def test_it_is_not_seen(photos: list[Array]) -> None:
     assert psnr(flat, marked(flat)) > 46, "less where nothing hides it"
 
 
-def test_texture_hides_more_than_a_wall() -> None:
-    luma = np.full((256, 256), 128, np.uint8)
-    luma[:, 128:] = np.random.default_rng(0).integers(100, 156, (256, 128))
+@pytest.mark.parametrize("side, least, most", [(256, 1.6, 4), (640, 3, 9)])
+def test_texture_hides_more_than_a_wall(side: int, least: float, most: float) -> None:
+    luma = np.full((side, side), 128, np.uint8)
+    luma[:, side // 2 :] = np.random.default_rng(0).integers(100, 156, (side, side // 2))
     shift = Stamp(PAYLOAD).shift(luma).astype(float)
-    assert 3 < shift[:, 136:].std() / shift[:, :112].std() < 9
-    assert shift[:, :112].any()
+    wall, texture = shift[:, : side // 2 - 16], shift[:, side // 2 + 16 :]
+    assert least < texture.std() / wall.std() < most
+    assert wall.any()
 
 
 def test_stronger_where_a_face_was_swapped(photos: list[Array]) -> None:
