@@ -9,11 +9,18 @@ benchmarks/spoilers.py.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
 
 import cv2
 import numpy as np
 
-from mien.types import Array
+import portraits
+from mien import faces, geometry, image, picture
+from mien.compose import masks
+from mien.evaluate.temporal import SIDE
+from mien.faces import align, detect, landmarks, topology
+from mien.types import Array, CropSpec
 
 Spoiler = Callable[[Array, Array, float, int], Array]
 
@@ -137,3 +144,27 @@ def _moved(rgb: Array, mask: Array, seed: int, *, shift: float = 0, scale: float
     matrix[:, 2] += shift * np.cos(way), shift * np.sin(way)
     size = (rgb.shape[1], rgb.shape[0])
     return cv2.warpAffine(rgb, matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A face that comes with the package, cut out at 256 px: RGB, its mesh (478 x 3, crop pixels), the face (H x W bool)."""
+
+    rgb: Array
+    points: Array
+    mask: Array
+
+
+@cache
+def samples() -> tuple[Sample, ...]:
+    """Four composite faces of nobody and the astronaut."""
+    detector, landmarker = detect.default_detector(threads=1), landmarks.default_landmarker(threads=1)
+    photos = [picture.load(portraits.composite(number)).rgb() for number in (1, 6, 12, 17)] + [portraits.astronaut()]
+    found = []
+    for photo in photos:
+        face = faces.find(photo, detector, landmarker)[0]
+        matrix = align.matrix(face.points, CropSpec("box", SIDE))
+        points = geometry.apply(matrix, face.points).astype(np.float32)
+        oval = masks.polygon(points[list(topology.OVAL), :2], (SIDE, SIDE)) > 0.5
+        found.append(Sample(image.warp(photo, matrix, (SIDE, SIDE)), points, oval))
+    return tuple(found)

@@ -33,6 +33,8 @@ UNSEEN_DETAIL = 0.5
 ARCS = 16
 RING = 0.16, 3
 """The skin around: as wide as this share of the face's size, and so many pixels off what was changed."""
+DARK = 1e-4
+"""Linear light below which a face shows no shading at all."""
 FEW = 40
 """Skin samples (vertices, or pixels around the face, of which every fourth is looked at) below which there is no
 figure."""
@@ -165,15 +167,20 @@ def light(rgb: Array, points: Array) -> Array | None:
         residual = np.abs(shade - basis @ (a, x, y, z))
         each = weight * np.minimum(1, 1.5 * (1.4826 * np.median(residual) + 1e-4) / np.maximum(residual, 1e-9))
     way = np.array([x, y, z - a])
-    return np.asarray(way / max(float(np.linalg.norm(way)), 1e-9))
+    length = float(np.linalg.norm(way))
+    return way / length if length > DARK else None
 
 
 def _path(mask: Array) -> tuple[Array, Array] | None:
-    """Where to look: K x (2 REACH + 1) x 2 places (x, y) across the edge, from outside to inside, and each k's arc."""
+    """Where to look: K x (2 REACH + 1) x 2 places (x, y) across the edge, from outside to inside, and each k's arc.
+
+    The edge is the convex hull's: where nothing changed between two changed parts there is no step either, and a bay
+    between brow and nose would take the features themselves for steps.
+    """
     outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     if not outlines:
         return None
-    line = max(outlines, key=len)[:, 0].astype(np.float64)
+    line = _even(cv2.convexHull(max(outlines, key=len))[:, 0].astype(np.float64))
     if len(line) < 4 * REACH:
         return None
     wrapped = np.concatenate([line[-16:], line, line[:16]])
@@ -181,8 +188,7 @@ def _path(mask: Array) -> tuple[Array, Array] | None:
     along = np.roll(smooth, -2, axis=0) - np.roll(smooth, 2, axis=0)
     along /= np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-9)
     across = np.column_stack([-along[:, 1], along[:, 0]])
-    if _inside(mask, smooth + 4 * across) < _inside(mask, smooth - 4 * across):
-        across = -across
+    across *= np.sign(np.sum(across * (smooth.mean(axis=0) - smooth)))  # a hull's normals all point to one side
     places = smooth[:, None] + np.arange(-REACH, REACH + 1)[:, None] * across[:, None]
     size = np.array([mask.shape[1], mask.shape[0]]) - 1
     seen = ((places >= 0) & (places <= size)).all(axis=(1, 2))  # beyond the crop nothing is known
@@ -192,8 +198,12 @@ def _path(mask: Array) -> tuple[Array, Array] | None:
     return places[seen].astype(np.float32), arcs[seen]
 
 
-def _inside(mask: Array, xy: Array) -> int:
-    return int(np.count_nonzero(_at(mask.astype(np.uint8), xy)))
+def _even(corners: Array) -> Array:
+    """A closed polygon's outline (N x 2), a point every pixel or so."""
+    closed = np.vstack([corners, corners[:1]])
+    length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(closed, axis=0), axis=1))])
+    at = np.arange(int(length[-1]))
+    return np.column_stack([np.interp(at, length, closed[:, axis]) for axis in (0, 1)])
 
 
 def _at(picture: Array, xy: Array) -> Array:
