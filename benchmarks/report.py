@@ -2,22 +2,28 @@
 
     python benchmarks/report.py --source PHOTO --other PHOTO [--seeds 3] [--out FOLDER] CLIP [CLIP ...]
     python benchmarks/report.py --source PHOTO --time SECONDS CLIP
+    python benchmarks/report.py --page REPORT.html [--browser /usr/bin/chromium]
 
 The first prints, a line a clip and seed, how many of the ten spoiled frames are among the twelve that `worst.ranked` puts
 first, and which kinds were missed at which strength. `--other` is whose face a frame gets when its identity is spoiled. The
 second plays a clip to and fro until it lasts SECONDS, swaps it, and times its report, the target's analysis made anew and kept.
+The third opens a page in a headless browser and counts what it asks of anybody, by the browser's own log: beside it an empty page
+(what the browser asks by itself) and one with a foreign picture (which must be seen to ask).
 Kinds and strengths are drawn by the seed; strength 0.4 is for somebody who looks for it, 1 is plain to everybody.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
+import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
+from urllib.parse import urlsplit
 
 import av
 import cv2
@@ -193,9 +199,46 @@ def timed(clip: Path, source: Path, seconds: float, folder: Path) -> None:
         kept.unlink(missing_ok=True)
 
 
+def asked(page: Path, browser: str) -> set[str]:
+    """Addresses other than files and data that a browser asks for with this page open."""
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "net.json"
+        quiet = ("background-networking", "component-update", "sync", "gpu", "default-apps", "extensions")
+        command = [
+            browser, "--headless", "--no-sandbox", "--no-first-run", *(f"--disable-{name}" for name in quiet),
+            f"--user-data-dir={folder}/profile", f"--log-net-log={log}", f"--screenshot={folder}/page.png",
+            "--virtual-time-budget=3000", page.resolve().as_uri(),
+        ]  # fmt: skip
+        subprocess.run(command, check=True, capture_output=True, timeout=120)
+        text = log.read_text(errors="replace")
+    return {url for url in re.findall(r'"url":"([^"]+)"', text) if not url.startswith(("file:", "data:", "blob:"))}
+
+
+def browsed(page: Path, browser: str) -> None:
+    """What a page asks of others, less what the browser asks by itself."""
+    with tempfile.TemporaryDirectory() as folder:
+        empty, foreign = Path(folder) / "empty.html", Path(folder) / "foreign.html"
+        empty.write_text("<!doctype html><title>empty</title>")
+        foreign.write_text('<!doctype html><title>x</title><img src="https://foreign.invalid/picture.png">')
+        sites = {name: {urlsplit(url).netloc for url in asked(path, browser)} for name, path in (
+            ("an empty page", empty), ("a page with a foreign picture", foreign), (page.name, page),
+        )}  # fmt: skip
+    own = sites["an empty page"]
+    for name, found in sites.items():
+        print(f"{name}: {len(found - own)} of its own: {', '.join(sorted(found - own)) or 'none'}")
+    print(
+        f"the browser by itself: {', '.join(sorted(own)) or 'none'}; the page holds {page.stat().st_size / 1e6:.2f} MB"
+    )
+
+
 def main(a: argparse.Namespace) -> None:
     folder = a.out or Path(tempfile.mkdtemp())
     folder.mkdir(parents=True, exist_ok=True)
+    if a.page is not None:
+        browsed(a.page, a.browser)
+        return
+    if not a.clips or a.source is None:
+        raise SystemExit("name clips and a --source")
     if a.time is not None:
         timed(a.clips[0], a.source, a.time, folder)
         return
@@ -208,10 +251,12 @@ def main(a: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("clips", nargs="+", type=Path)
-    parser.add_argument("--source", type=Path, required=True, help="a photo with a face")
+    parser.add_argument("clips", nargs="*", type=Path)
+    parser.add_argument("--source", type=Path, help="a photo with a face")
     parser.add_argument("--other", type=Path, help="a photo of somebody else")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--time", type=float, help="seconds of clip to time a report of")
+    parser.add_argument("--page", type=Path, help="a report to open in a browser")
+    parser.add_argument("--browser", default="/usr/bin/chromium")
     parser.add_argument("--out", type=Path, help="keep the clips here")
     main(parser.parse_args())

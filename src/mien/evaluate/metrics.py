@@ -195,7 +195,7 @@ METRICS: tuple[Metric, ...] = (
         "Compares with itself only: in a still clip the target's own is next to nothing.",
     ),
     Metric(
-        "id_spread", "identity spread", "time", "cosine", "lower", "track", 0.01,
+        "id_spread", "identity spread", "time", "cosine", "lower", "track", 0.02,
         "Standard deviation of id_steady over the track.", "Turned heads spread in any clip.", decimals=3, judged=True,
     ),
     Metric(
