@@ -192,6 +192,8 @@ def _batch_norm(a: Attributes, x: Tensor, gain: Tensor, bias: Tensor, mean: Tens
 
 
 def _prelu(a: Attributes, x: Tensor, slope: Tensor) -> Tensor:
+    if x.ndim == 4 and slope.shape[-2:] == (1, 1) and slope.numel() == x.shape[1]:
+        return F.prelu(x, slope.reshape(-1))
     return torch.where(x >= 0, x, slope * x)
 
 
