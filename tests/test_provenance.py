@@ -134,7 +134,7 @@ def test_a_signed_sidecar_vouches_for_the_output(manifest: Manifest, tmp_path: P
     assert changed is not None
     assert not keys.signed_by(beside.chain, changed.signed, changed.signature)
     assert provenance.read_sidecar(tmp_path / "other.mkv") is None
-    path.write_text(path.read_text().replace('"value": "', '"value": "!'))
+    path.write_text(path.read_text().replace('"signature": "', '"signature": "!'))
     with pytest.raises(InputError, match="damaged"):
         provenance.read_sidecar(out)
 

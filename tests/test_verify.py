@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import random
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -208,6 +209,32 @@ def test_bad_files(tmp_path: Path, folder: Path) -> None:
         with pytest.raises(InputError, match=says) as caught:
             verify(tmp_path / name, folder)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".gif", ".mkv"])
+def test_whatever_is_damaged_there_is_a_verdict(tmp_path: Path, folder: Path, suffix: str) -> None:
+    """One to eight bits changed, or the end cut off, in the file or beside it: never believed, and never a traceback."""
+    signer, path, draw = keys.local(folder), tmp_path / f"out{suffix}", random.Random(suffix)
+    if suffix in (".mkv", ".gif"):
+        plain = clips.video(tmp_path / "plain.mp4", pts=[0, 614, 1228])
+        with video.Writer(path, video.probe(plain), MADE, source=plain, seal=Seal(signer)) as writer:
+            for frame in video.read(plain):
+                writer.write(frame)
+    else:
+        picture.save(path, picture.Picture(portraits.astronaut()[:64, :64]), MADE, seal=Seal(signer))
+    beside = provenance.write_sidecar(path, MADE, {}, signer)
+    assert verify(path, folder).ok
+    for number in range(12):
+        damaged = beside if number % 6 == 5 else path
+        whole = damaged.read_bytes()
+        data = bytearray(whole[: draw.randrange(len(whole))] if number % 4 == 3 else whole)
+        for _ in range(draw.choice((1, 8)) if len(data) == len(whole) else 0):
+            data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
+        damaged.write_bytes(data)
+        verdict = verify(path, folder)
+        assert list(describe(verdict))
+        assert not verdict.ok or (damaged == beside and verdict.beside == "none"), f"damage {number}"
+        damaged.write_bytes(whole)
 
 
 def test_a_cut_file_is_changed_not_an_error(out: Path, folder: Path) -> None:

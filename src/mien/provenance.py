@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import dataclasses
 import hashlib
 import importlib.metadata
@@ -162,8 +163,8 @@ def write_sidecar(out: Path, manifest: Manifest, record: Mapping[str, Any], sign
     value: dict[str, Any] = {"manifest": dataclasses.asdict(manifest), "record": dict(record)}
     if signer is not None:
         value |= {"output": sha256(out)} if out.is_file() else {}
-        signature = base64.b64encode(signer.sign(_signed(value))).decode()
-        value["signature"] = {"chain": signer.chain, "value": signature}
+        value["chain"] = signer.chain
+        value["signature"] = base64.b64encode(signer.sign(_signed(value))).decode()
     write_bytes(path, json.dumps(value, indent=2, sort_keys=True, default=str).encode() + b"\n")
     return path
 
@@ -179,8 +180,8 @@ def read_sidecar(out: Path) -> Sidecar | None:
         found = Sidecar(_manifest(value["manifest"]), value["record"], value.get("output"))
         if signature is None:
             return found
-        made = base64.b64decode(signature["value"], validate=True)
-        return dataclasses.replace(found, chain=str(signature["chain"]), signed=_signed(value), signature=made)
+        made = base64.b64decode(signature, validate=True)
+        return dataclasses.replace(found, chain=str(value["chain"]), signed=_signed(value), signature=made)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, binascii.Error) as error:
         raise InputError(f"{path} is damaged; delete it or make the output again") from error
 
@@ -255,7 +256,8 @@ def _read_picture(path: Path) -> Manifest | None:
     document = _parse(packet.encode() if isinstance(packet, str) else packet) if packet else None
     for element in document.getElementsByTagNameNS(RDF, "Description") if document else ():
         if text := element.getAttributeNS(NAMESPACE, "manifest"):
-            return _manifest(json.loads(text))
+            with contextlib.suppress(InputError):  # a damaged one says nothing
+                return parse(text)
     return None
 
 

@@ -81,9 +81,9 @@ def verify(path: Path, folder: Path) -> Verdict:
     mark = None
     try:
         mark = find(_lumas(path))
-    except InputError as error:
+    except (InputError, OSError) as error:  # OSError: FFmpeg's, of a clip cut off where a frame should be
         if not (inside or sidecar or written):
-            raise
+            raise InputError(str(error)) from error
         notes.append(f"the pixels cannot be searched for the mark: {error}")
     run = _remembered(folder, mark, notes)
     return Verdict(path, embedded, beside, inside, sidecar, signer, written, mark, run, tuple(notes))
@@ -141,6 +141,9 @@ def _lumas(path: Path) -> Iterator[Array]:
         yield picture.load(path).luma()
         return
     index = video.index(path)
+    if path.suffix.lower() == ".gif":  # it can only be read from its beginning
+        yield from (frame.pixels.luma() for frame in video.read(path, 0, LOOKS, frames=index, ahead=0))
+        return
     looks = min(LOOKS, len(index))
     for look in sorted(range(looks), key=lambda number: f"{number:06b}"[::-1]):  # van der Corput's order
         at = len(index) * look // looks

@@ -140,14 +140,14 @@ def known(folder: Path) -> dict[str, str]:
 
 def signed_by(chain: str, data: bytes, signature: bytes) -> bool:
     """Whether the key of the chain's first certificate made the signature of these bytes."""
-    from cryptography.exceptions import InvalidSignature
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric import ec, utils
 
     found, _ = certificates.blocks(chain.encode())
     if not found:
         return False
-    public: Any = found[0].public_key()
     try:
+        public: Any = found[0].public_key()
         kind = _algorithm(public)
         if kind == "ed25519":
             public.verify(signature, data)
@@ -157,7 +157,7 @@ def signed_by(chain: str, data: bytes, signature: bytes) -> bool:
             half = len(signature) // 2
             r, s = (int.from_bytes(part, "big") for part in (signature[:half], signature[half:]))
             public.verify(utils.encode_dss_signature(r, s), data, ec.ECDSA(_hash(public)))
-    except (InvalidSignature, InputError):
+    except (InvalidSignature, UnsupportedAlgorithm, InputError, ValueError):
         return False
     return True
 
