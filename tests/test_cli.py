@@ -22,10 +22,12 @@ FLAGS = {
     "analyse": "--detector --every --landmarks --out -o",
     "anonymise": "--analysis --certificate --detector --dry-run --every --key --label --landmarks --no-mark --no-sign --out "
     "--overwrite --profile --quality --seed --set --system -o",
+    "compare": "--out --samples --source --target -o",
     "demo": "--out -o",
     "doctor": "",
     "inspect": "",
     "person": "",
+    "score": "--detector --every --landmarks --out --samples --source --target -o",
     "swap": "--analysis --blend --cast --certificate --codec --colour --consent --detector --dry-run --every --hardware --key "
     "--label --landmarks --light --no-mark --no-sign --out --overwrite --passphrase --preset --profile --quality --report --seed --set "
     "--system -o",

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import clips
 import portraits
 import scores
-from mien import analysis, geometry, picture
+from mien import analysis, cli, geometry, picture
 from mien.errors import InputError, NoFaceError
 from mien.evaluate import metrics, pairs, temporal
 from mien.evaluate.meter import Trail, jumps
@@ -124,7 +126,8 @@ def test_no_face_in_target_or_source(tmp_path: Path, moving: Path) -> None:
 
 def test_both_crops_of_a_pair_show_the_same_place(moving: Path, analysed: Path, tmp_path: Path) -> None:
     record = analysis.read(analysed, moving)
-    other = portraits.clip(tmp_path / "same.mp4")
+    other = tmp_path / "same.mp4"
+    shutil.copy(moving, other)
     found = list(pairs.pairs(moving, other, record, analysis.run(other, tmp_path / "same.parquet")))
     assert [pair.frame for pair in found] == list(range(portraits.FRAMES))
     pair = found[5]
@@ -190,3 +193,22 @@ def test_figures_in_words() -> None:
     assert metrics.figure("flicker", -0.001) == "0.00 levels"
     assert metrics.title("id_source.dlib") == "like the source (dlib)"
     assert math.isclose(metrics.octaves(0.5), -1)
+
+
+def test_the_command_prints_what_it_found_and_writes_the_page(session_tmp: Path) -> None:
+    clip, out, photo = scores.swapped(session_tmp)
+    folder = out.parent
+    said = CliRunner().invoke(
+        cli.app, ["score", str(out), "--target", str(clip), "--source", str(photo), "--samples", "1"]
+    )
+    assert said.exit_code == 0, said.output
+    lines = said.stdout.splitlines()
+    assert lines[1] == f"T1: all {scores.FRAMES} frames swapped"
+    assert lines[-2:] == [f"{folder}/{out.name}.report.html", f"{folder}/{out.name}.report.html.json"]
+    assert Path(lines[-2]).stat().st_size > 20_000
+    wrong = CliRunner().invoke(cli.app, ["score", str(out), "--target", str(clip), "--source", "T1=nobody.jpg"])
+    assert wrong.exit_code == 2
+    assert "nobody.jpg does not exist" in wrong.stderr
+    assert len(wrong.stderr.strip().splitlines()) == 1
+    astray = CliRunner().invoke(cli.app, ["score", str(out), "--target", str(clip), "--source", f"T7={photo}"])
+    assert "no T7 in this target" in astray.stderr

@@ -10,13 +10,14 @@ import sys
 import typer
 
 from mien.cli import swap  # isort: skip  # importing a module registers its commands, in this order
+from mien.cli import quality  # isort: skip
 from mien.cli import people  # isort: skip
 from mien.cli import trust  # isort: skip
 from mien.cli import about  # isort: skip
 from mien.cli.common import app
 from mien.errors import InputError
 
-__all__ = ["about", "app", "main", "people", "swap", "trust"]
+__all__ = ["about", "app", "main", "people", "quality", "swap", "trust"]
 
 
 def main() -> None:

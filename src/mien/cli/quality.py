@@ -16,10 +16,10 @@ from mien.errors import InputError
 Sources = Annotated[
     list[str] | None,
     typer.Option(
-        "--source", "-s", help="A photo, or a folder of photos, of the source; T1=PHOTO where there are several."
+        "--source", help="A photo or folder of the source person, may be repeated; T1=PHOTO where there are several."
     ),
 ]
-Target = Annotated[Path, typer.Option("--target", "-t", help="The clip or picture that the swap was made from.")]
+Target = Annotated[Path, typer.Option("--target", help="The clip or picture that the swap was made from.")]
 Samples = Annotated[int, typer.Option(help="Frames of each track that slow judges look at.")]
 
 

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-import mien
-from mien import weights
+from mien import provenance, weights
 from mien.evaluate import metrics, stills, worst
 from mien.evaluate.chart import Chart, Curve, draw
 from mien.evaluate.metrics import figure
@@ -33,8 +32,8 @@ def document(title: str, body: Iterable[str]) -> str:
         '<meta name="viewport" content="width=device-width,initial-scale=1"><meta name="robots" content="noindex">'
         f"<title>{escape(title)}</title>\n<style>{style}</style></head>\n<body><main>\n"
         + "\n".join(body)
-        + f"\n<footer>Written by mien {escape(mien.__version__)}. This page is one file and asks no server for anything; the "
-        "pictures in it show people: pass it on with their consent only.</footer>\n</main></body></html>\n"
+        + f"\n<footer>Written by mien {escape(provenance.versions()['mien'])}. This page is one file and asks no server for "
+        "anything; the pictures in it show people: pass it on with their consent only.</footer>\n</main></body></html>\n"
     )
 
 
