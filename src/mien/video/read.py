@@ -143,10 +143,16 @@ def _decode_from(
     """Decode from the last key frame at or before `start`; from further ahead where the file's seek lands too late."""
     keys = np.flatnonzero(frames.key[: start + 1])
     for position in [*keys[:-4:-1].tolist(), 0] if start else [0]:
-        if position:
-            container.seek(int(frames.pts[position]), stream=stream, backward=True)
-        elif start:
-            container.seek(int(frames.pts[0]) - 1, stream=stream, backward=True)
+        moment = int(frames.pts[position]) - (position == 0)
+        try:
+            if start:
+                container.seek(moment, stream=stream, backward=True)
+        except av.FFmpegError:  # gif, and Matroska whose index is cut off: only the beginning can be found
+            if position == 0:
+                with opened(path) as (again, same):
+                    yield from _decode(path, again, same, warnings)
+                return
+            continue
         decoded = _decode(path, container, stream, warnings)
         head = next(decoded, None)
         if head is None:
