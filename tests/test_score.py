@@ -14,9 +14,10 @@ from typer.testing import CliRunner
 import clips
 import portraits
 import scores
-from mien import analysis, cli, geometry, picture
+from mien import analysis, cli, geometry, picture, provenance
 from mien.errors import InputError, NoFaceError
-from mien.evaluate import metrics, pairs, temporal
+from mien.evaluate import metrics, pairs, report, temporal, verdict, worst
+from mien.evaluate import score as score_module
 from mien.evaluate.meter import Trail, jumps
 from mien.evaluate.score import Settings, score
 from mien.faces import align
@@ -80,6 +81,33 @@ def test_a_clip_against_itself_was_not_swapped(moving: Path, analysed: Path, tmp
     assert not found.swaps
     assert any("nothing was swapped" in note for note in found.notes)
     assert set(found.tracks[0].columns) == {"change"}
+
+
+def test_a_face_that_is_gone_is_lost_in_every_frame(moving: Path, analysed: Path, tmp_path: Path) -> None:
+    spoil = scores.benchmark("report")
+    grey = [np.full_like(rgb, 128) for rgb in spoil.frames(moving)]
+    gone = spoil.write(tmp_path / "gone.mp4", grey, 25)
+    found = score(gone, moving, (), ONE_JUDGE)
+    (track,) = found.swaps
+    assert list(track.lost) == track.frames.tolist()
+    assert track.figures["dropouts"] == 100
+    assert all(math.isfinite(value) for value in track.figures.values())
+    assert {bad.column for bad in worst.ranked(found)} == {worst.LOST}
+    assert "no face is found any more" in "\n".join(verdict.lines(found))
+    assert "swapped" in report.html(found)
+
+
+def test_the_swaps_own_record_says_why_a_frame_was_left(session_tmp: Path, tmp_path: Path) -> None:
+    clip, _, _ = scores.swapped(session_tmp)
+    out = tmp_path / "left.mp4"
+    shutil.copy(clip, out)
+    provenance.write_sidecar(out, Manifest("swap"), {"not_swapped": [[3, 9, "T1", "extreme pose"]]})
+    manifest, skipped, notes = score_module._said(out)
+    assert manifest == Manifest("swap")
+    assert skipped == [(3, 9, "T1", "extreme pose")]
+    assert not notes
+    provenance.sidecar_path(out).write_text('{"record": 7}')
+    assert score_module._said(out)[1] == []
 
 
 def test_pictures(tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         "change", "what was changed", "appearance", "grey levels", "none", "frame", 3.0,
-        "Mean difference to the target inside the face, less that round it. Below 2 the face was left as it was.",
+        "Difference to the target inside the face, less that round it (90th percentiles). Below 3 the face was left as it was.",
         "Says that something was done, not that it was done well.", decimals=1,
     ),
     Metric(

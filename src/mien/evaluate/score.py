@@ -47,7 +47,7 @@ class Settings:
     measures look at; detector, landmarks, every: see `analysis.Settings`; workers: threads."""
 
     judges: tuple[str, ...] = identity.NAMES
-    samples: int = 16
+    samples: int = 12
     detector: str = "auto"
     landmarks: str = "auto"
     every: int = 12
@@ -138,7 +138,6 @@ class _Track:
     trail: Trail = field(default_factory=Trail)
     left: set[int] = field(default_factory=set)
     lost: list[int] = field(default_factory=list)
-    seen: int = 0
     warps: list[tuple[float, float]] = field(default_factory=list)
 
     def add(self, found: Measured) -> None:
@@ -150,7 +149,6 @@ class _Track:
         if found.vector is not None:
             self.vectors[found.frame] = found.vector.astype(np.float16)
         self.trail.add(found.frame, *found.meshes)
-        self.seen += found.sure
         if found.left:
             self.left.add(found.frame)
         elif found.meshes[0] is None and found.sure:
@@ -181,7 +179,8 @@ def _close(name: str, track: _Track, why: Mapping[int, str]) -> TrackScore:
         warps = np.array(track.warps).reshape(-1, 2).mean(axis=0) if track.warps else np.zeros(2)
         if warps[1] > 0:
             figures["flicker_ratio"] = float(warps[0] / warps[1])
-        figures["dropouts"] = 100 * (len(track.left) + len(track.lost)) / max(track.seen, 1)
+        figures["dropouts"] = 100 * (len(track.left) + len(track.lost)) / len(frames)
+        figures = {name: value for name, value in figures.items() if np.isfinite(value)}
     left = {frame: why.get(frame, "") for frame in sorted(track.left)} if swapped else {}
     lost = tuple(track.lost) if swapped else ()
     columns = {column: values for column, values in columns.items() if np.isfinite(values).any()}
@@ -243,6 +242,8 @@ def _put_together(
     notes = [*bench.notes, *notes]
     closed = []
     for name, track in tracks.items():
+        if not track.frames:  # damage took every frame that showed it
+            continue
         why = {frame: w for a, b, whom, w in not_swapped if whom == name for frame in range(a, b + 1)}
         closed.append(_close(name, track, why))
     known = {track.name for track in closed}
