@@ -51,7 +51,8 @@ PAGE = (
 )
 """What a README shows; everything else is in OUT/LABEL/table.md."""
 MEANING = (
-    "*copy* gives the target back, *paste* lays the source's photo on it: what they win says nothing by itself. "
+    "*copy* gives the target back, *paste* lays the source's photo on it: what they win says nothing by itself. *library* hides "
+    "people behind faces of nobody: to be like the source is not its task. "
     "[What each number means, and how it misleads](docs/metrics.md)."
 )
 
@@ -101,9 +102,10 @@ def pairs(name: str, protocol: Protocol, maker: Maker, gauge: Gauge, journal: Jo
         start = perf_counter()
         made = maker.make(pair, system)
         seconds = perf_counter() - start
-        if made.target.face is not None:
+        if made.target.face is not None and made.source.face is not None:
             cut = measure.crops(made)
-            for side, rgb in (("target", cut.target), ("swapped", cut.swapped)):
+            sides = {"source": measure.portrait(made.source), "target": cut.target, "swapped": cut.swapped}
+            for side, rgb in sides.items():
                 picture.save(crops / f"{number:04d}-{side}.png", picture.Picture(rgb), Manifest("benchmark"))
         figures = gauge.figures(made)
         row = {"kind": pair.kind, "source": str(pair.source), "target": str(pair.target), "failed": made.failed}
@@ -148,31 +150,36 @@ def summary(
 def distances(
     name: str, protocol: Protocol, journal: Journal, folder: Path, inception: Path | None
 ) -> dict[str, table.Cell | None]:
-    """KID and FID of the swapped faces against their targets' faces, by every feature network that is here.
+    """KID and FID of swapped faces against real ones, by every feature network that is here.
 
-    ± of KID is its deviation over 100 subsets of half the faces, as papers print it; FID has none.
+    One half's swaps stand beside the other half's targets, and the other way round, so that no picture is on both sides:
+    beside its own target a copied face would come out as more real than real. ± of KID is its deviation over 100 subsets of
+    half of a side, as papers print it; FID has none, and on so few faces compares with itself only.
     """
     there = [
         number
         for number, pair in enumerate(protocol.pairs)
         if pair.kind == "swap" and journal.rows[f"{name}/{number}"]["failed"] is None
     ]
-    if len(there) < 4:
+    if len(there) < 8:
         return {}
-    sides = [
+    swapped, real = (
         [picture.load(folder / "crops" / name / f"{number:04d}-{side}.png").rgb() for number in there]
         for side in ("swapped", "target")
-    ]
+    )
     found: dict[str, table.Cell | None] = {}
     for net_name in distribution.NAMES:
         try:
             net = distribution.load(net_name, file=inception, mirror=weights.mirror_from_environment())
         except WeightsError:
             continue
-        a, b = (distribution.features(crops, net) for crops in sides)
-        kid = distribution.kid(a, b, size=len(there) // 2, seed=protocol.seed)
-        found[f"swap/kid.{net.name}"] = table.Cell(kid.mean, kid.deviation, len(there))
-        found[f"swap/fid.{net.name}"] = table.Cell(distribution.fid(a, b), 0.0, len(there))
+        a, b = (distribution.features(crops, net) for crops in (swapped, real))
+        folds = [(a[0::2], b[1::2]), (a[1::2], b[0::2])]
+        kids = [distribution.kid(*fold, size=len(there) // 4, seed=protocol.seed) for fold in folds]
+        mean, deviation = (float(np.mean([getattr(kid, part) for kid in kids])) for part in ("mean", "deviation"))
+        found[f"swap/kid.{net.name}"] = table.Cell(mean, deviation, len(there))
+        fid = float(np.mean([distribution.fid(*fold) for fold in folds]))
+        found[f"swap/fid.{net.name}"] = table.Cell(fid, None, len(there))
     return found
 
 
@@ -200,20 +207,22 @@ def table_lines(report: Mapping[str, Mapping[str, table.Cell | None]]) -> list[t
 
 
 def sheet(out: Path, names: Sequence[str], protocol: Protocol, folder: Path, rows: int = 8) -> None:
-    """A picture to look at: a row a swap, the target and every system's; only people who may be shown."""
+    """A picture to look at: a row a swap, the source, the target, and what every system made; only who may be shown."""
     shown = [
         number
         for number, pair in enumerate(protocol.pairs)
         if pair.kind == "swap" and all(view.file.startswith(SHOWN) for view in (pair.source, pair.target))
     ]
-    lines = []
+    head = np.full((32, TILE * (len(names) + 2), 3), 255, np.uint8)
+    for column, word in enumerate(("source", "target", *names)):
+        cv2.putText(head, word, (TILE * column + 8, 22), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (0, 0, 0), 1, cv2.LINE_AA)
+    lines = [head]
     for number in shown[:: max(len(shown) // rows, 1)][:rows]:
-        files = [folder / "crops" / names[0] / f"{number:04d}-target.png"]
+        files = [folder / "crops" / names[0] / f"{number:04d}-{side}.png" for side in ("source", "target")]
         files += [folder / "crops" / name / f"{number:04d}-swapped.png" for name in names]
         tiles = [picture.load(file).rgb() if file.exists() else np.zeros((TILE, TILE, 3), np.uint8) for file in files]
         lines.append(np.hstack([cv2.resize(tile, (TILE, TILE), interpolation=cv2.INTER_AREA) for tile in tiles]))
-    if lines:
-        picture.save(out, picture.Picture(np.vstack(lines)), Manifest("contact sheet"))
+    picture.save(out, picture.Picture(np.vstack(lines)), Manifest("contact sheet"))
 
 
 if __name__ == "__main__":

@@ -146,6 +146,13 @@ def likeness(swapped: Array, truth: Array, face: Array, networks: Sequence[Perce
     return found | {f"perceptual.{network.name}": network.distance(swapped, truth, face) for network in networks}
 
 
+def portrait(seen: Seen) -> Array:
+    """A picture's face, cut as `crops` cuts it (SIDE x SIDE x 3 uint8)."""
+    assert seen.face is not None
+    [sighting] = pairs.of_pictures(seen.pixels, seen.pixels, [seen.face], [])
+    return pairs.cut(sighting).target
+
+
 def crops(made: Made) -> FacePair:
     """The face of target and swapped picture, cut by one matrix."""
     assert made.target.face is not None

@@ -16,10 +16,10 @@ from mien.evaluate import metrics
 
 @dataclass(frozen=True)
 class Cell:
-    """A figure over some pairs: mean, half the width of its 95 % interval (normal approximation), count."""
+    """A figure over some pairs: mean, half the width of its 95 % interval (normal approximation; None: not known), count."""
 
     mean: float
-    spread: float
+    spread: float | None
     count: int
 
 
@@ -40,9 +40,9 @@ def cell(values: Iterable[float | None], *, geometric: bool = False) -> Cell | N
     if geometric:
         known = np.log(np.maximum(known, 1e-9))
     mean = float(known.mean())
-    spread = 1.96 * float(known.std(ddof=1)) / len(known) ** 0.5 if len(known) > 1 else 0.0
+    spread = 1.96 * float(known.std(ddof=1)) / len(known) ** 0.5 if len(known) > 1 else None
     if geometric:
-        mean, spread = float(np.exp(mean)), float(np.exp(mean) * np.expm1(spread))
+        mean, spread = float(np.exp(mean)), spread and float(np.exp(mean) * np.expm1(spread))
     return Cell(mean, spread, len(known))
 
 
@@ -83,7 +83,7 @@ def _shown(found: Cell | None, line: Line, asked: int, spreads: bool) -> str:
     if found is None:
         return ""
     shown = f"{found.mean:.{line.decimals}f}"
-    if spreads and found.count > 1:
+    if spreads and found.spread is not None:
         shown += f" ± {found.spread:.{line.decimals}f}"
     return shown if found.count == asked else f"{shown} ({found.count})"
 
