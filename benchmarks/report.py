@@ -21,7 +21,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -190,12 +190,15 @@ def timed(clip: Path, source: Path, seconds: float, folder: Path) -> None:
     kept = analysis.beside(swapped)
     for label in ("analysis of the target kept", "analysis of the target made anew"):
         for _ in range(2):
-            start = perf_counter()
+            start, busy = perf_counter(), process_time()
             result = score(swapped, path, [source])
             report.write(result, folder / "report.html")
-            took = perf_counter() - start
+            took, busy = perf_counter() - start, process_time() - busy
             parts = ", ".join(f"{name} {s:.1f} s" for name, s in result.seconds.items())
-            print(f"{label}: {took:.1f} s for {seconds:.0f} s, {took / seconds:.2f} x ({parts})", flush=True)
+            print(
+                f"{label}: {took:.1f} s for {seconds:.0f} s, {took / seconds:.2f} x; {busy:.1f} s of one core ({parts})",
+                flush=True,
+            )
         kept.unlink(missing_ok=True)
 
 

@@ -58,8 +58,9 @@ class Meter:
         self.judges, self.quick, self.perceptual = judges, quick, perceptual
         self._own = threading.local()
 
-    def measure(self, sighting: Sighting, sources: dict[str, Known], sampled: bool) -> Measured:
-        """All figures of a sighting; what is slow only where it is `sampled`. sources: judge -> who the face should be."""
+    def measure(self, sighting: Sighting, sources: dict[str, Known], sampled: bool, seldom: bool) -> Measured:
+        """All figures of a sighting. sources: judge -> who the face should be; sampled: slow judges look too; seldom: and the
+        perceptual distance is taken."""
         pair = cut(sighting)
         values = {"change": temporal.change(pair.target, pair.swapped, pair.mask)}
         left = values["change"] < temporal.LEFT and same(pair.target, pair.swapped, pair.mask)
@@ -72,7 +73,7 @@ class Meter:
             if sighting.anew is not None:
                 found, vector = self._who(sighting, sources, sampled)
                 values |= found
-            if sampled and self.perceptual is not None:
+            if seldom and self.perceptual is not None:
                 distance = self.perceptual.distance(pair.swapped, pair.target, pair.mask)
                 values[f"perceptual.{self.perceptual.name}"] = distance
         anew = None if left else sighting.anew

@@ -94,10 +94,20 @@ def bad_frames(
         words = bad.reason[0].upper() + bad.reason[1:]
         where = (f"{bad.track}, " if many else "") + moment(score, *entry.frames)
         cards.append(
-            f'<article class="bad" id="f-{escape(bad.track)}-{bad.frame}"><header><b>{escape(words)}</b>'
+            f'<article class="bad" id="f-{escape(bad.track)}-{bad.frame}"><header><b>{escape(words)} {_chip(score, bad)}</b>'
             f"<span>{escape(where)}</span></header>{trio(parts)}</article>"
         )
     return f'<div class="worst">{"".join(cards)}</div>'
+
+
+def _chip(score: Score, bad: worst.Bad) -> str:
+    """How good the figure is that gave a frame away: the worst frame of a good clip may still be good."""
+    if bad.column in (worst.LEFT, worst.LOST):
+        return '<span class="chip poor">missed</span>'
+    track = next(track for track in score.tracks if track.name == bad.track)
+    value = track.at(bad.frame)[bad.column]
+    graded = grade(score, bad.column, value)
+    return f'<span class="chip {graded[0]}" title="{escape(graded[1])}">{graded[0]}</span>' if graded else ""
 
 
 def moment(score: Score, *frames: int) -> str:
