@@ -216,11 +216,15 @@ def test_a_source_that_a_system_refuses_is_a_failure(gate: Path, monkeypatch: py
     assert Maker(gate, analysis.Settings().finder()).make(pair, system).failed == "refused: not this one"
 
 
-def test_a_face_that_is_not_found_anew_is_a_failure(gate: Path, tmp_path: Path) -> None:
-    """A swap that somebody made, whose face is gone."""
+@pytest.mark.parametrize("what", ["gone", "elsewhere"])
+def test_a_face_that_is_not_found_anew_is_a_failure(what: str, gate: Path, tmp_path: Path) -> None:
+    """A swap that somebody made, whose face is gone, or is another one far from where it should be."""
     shutil.copytree(gate, tmp_path / "gate")
     photo = portraits.astronaut()
-    photo[40:220, 140:310] = 90
+    if what == "gone":
+        photo[40:220, 140:310] = 90
+    else:
+        photo = np.roll(photo, 150, axis=1)
     cv2.imwrite(str(tmp_path / "gate/given.png"), photo[..., ::-1])
     maker = Maker(tmp_path / "gate", analysis.Settings().finder())
     pair = Pair("swap", View("bank/01.jpg", "one"), View("photo.png", "astronaut"), View("given.png", "one"))
