@@ -124,7 +124,7 @@ METRICS: tuple[Metric, ...] = (
         "A hand before the face has edges too; blurring hides them.",
     ),
     Metric(
-        "colour_gap", "colour gap", "appearance", "ΔE", "lower", "frame", 1.5,
+        "colour_gap", "colour gap", "appearance", "ΔE", "lower", "frame", 1.2,
         "Colour difference of face and neck, forehead and ears, less what the target had.",
         "Nothing to compare with where hair and collar hide all skin.", decimals=1,
     ),
@@ -134,7 +134,7 @@ METRICS: tuple[Metric, ...] = (
         "In flat light the direction means nothing.", decimals=0,
     ),
     Metric(
-        "sharpness", "sharpness", "appearance", "ratio", "one", "frame", 0.3,
+        "sharpness", "sharpness", "appearance", "ratio", "one", "frame", 0.2,
         "Fine detail beside the target's: below 1 is softer.", "Make-up, stubble and pores of the source count as detail.",
     ),
     Metric(
@@ -191,7 +191,7 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         "flicker_ratio", "flicker ratio", "time", "ratio", "lower", "track", 0.1,
-        "Warping error of the whole track over the target's own: 1 is as steady as it was (`flicker_dis`).",
+        "Warping error of the whole track over the target's own: 1 is as steady as it was (flicker_dis).",
         "Compares with itself only: in a still clip the target's own is next to nothing.",
     ),
     Metric(

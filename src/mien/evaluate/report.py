@@ -103,11 +103,13 @@ def _head(
     long = f"{score.frames} frames, {score.frames / float(score.rate):.1f} s, {size}" if score.rate else size
     whose = ", ".join(n for names in score.sources.values() for n in names)
     said = [f"target {score.target}", f"source {whose}" if whose else "no source given", long]
+    alone = score.swaps[0] if len(score.swaps) == 1 else None
+    said_of = "".join(f'<p class="plain">{escape(s)}</p>' for s in (verdict.sentences(score, alone) if alone else ()))
     covered = "; ".join(f"{t.name}: {verdict.coverage(t)}" for t in score.swaps[:6])
     return (
         '<div class="hero"><div>'
         f'<p class="over">Swap report, {escape(score.protocol)}</p><h1>{escape(score.swapped)}</h1>'
-        f'<p class="lead">{escape(verdict.headline(score))}</p><p>{escape(covered)}</p>'
+        f'<p class="lead">{escape(verdict.headline(score))}</p><p>{escape(covered)}</p>{said_of}'
         f'<p class="soft">{"<br>".join(escape(s) for s in said)}</p></div>{page.trio(parts)}</div>'
     )
 
@@ -138,7 +140,8 @@ def _everybody(score: Score, shots: Mapping[tuple[str, int], Still], best: Mappi
         )
         chips = chips or '<span class="chip plain">left alone</span>'
         rows.append(
-            f"<tr><td>{face}{escape(track.name)}</td><td>{escape(verdict.coverage(track))}</td><td>{len(track.frames)}</td>"
+            f'<tr><td>{face}{escape(track.name)}</td><td class="say">{escape(verdict.coverage(track))}</td>'
+            f"<td>{len(track.frames)}</td>"
             f"<td>{width:.0f} px</td><td>{bad or ''}</td><td>{chips}</td></tr>"
         )
     head = "".join(f"<th>{h}</th>" for h in ("who", "swapped", "frames", "face", "bad frames", "figures"))

@@ -18,6 +18,13 @@ BEST = {"seam": 1.0, "flicker_ratio": 1.0, "id_steady": 1.0}
 UNGRADED = ("id_target", "id_bare")
 """What explains other figures and is no fault by itself."""
 
+SENTENCES = {
+    "attributes": ("It does what the target does", "It doesn't quite do what the target does"),
+    "appearance": ("It looks as if filmed", "What may give it away"),
+    "time": ("It is as steady as the target", "It is less steady than the target"),
+}
+"""What a group comes to when all its figures are good, and what stands before those that aren't."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -106,6 +113,27 @@ def headline(score: Score) -> str:
     )
 
 
+def sentences(score: Score, track: TrackScore) -> Iterator[str]:
+    """What a track's figures come to, a sentence a group."""
+    found = [f for f in findings(score) if f.track == track.name]
+    for judged in (f for f in found if f.metric.name == "id_source"):
+        name = judged.column.partition(".")[2]
+        note = score.judge(name)
+        takes = (
+            "takes the face for the source person's"
+            if judged.grade == "good"
+            else "doesn't take the face for the source's"
+        )
+        kind = "An independent judge" if note.independent else "A judge"
+        strangers = f"one in a thousand pairs of strangers gets {note.strangers:.2f}"
+        yield f"{kind} ({name}) {takes}: {figure(judged.column, judged.value)}, where {strangers}."
+    for group, (good, bad) in SENTENCES.items():
+        mine = [f for f in found if f.metric.group == group]
+        wrong = [f"{f.metric.title} {figure(f.column, f.value)}" for f in mine if f.grade != "good"]
+        if mine:
+            yield f"{bad}: {', '.join(wrong)}." if wrong else f"{good}."
+
+
 def coverage(track: TrackScore) -> str:
     """In how many frames a track was swapped."""
     total = len(track.frames)
@@ -125,6 +153,7 @@ def lines(score: Score) -> Iterator[str]:
     many = len(score.swaps) > 1
     for track in score.swaps:
         yield f"{track.name}: {coverage(track)}"
+        yield from (f"  {sentence}" for sentence in sentences(score, track))
     for which, word in (("good", "good"), ("fair", "fair"), ("poor", "POOR")):
         for track in score.swaps:
             said = [str(f) for f in findings(score) if f.grade == which and f.track == track.name]
