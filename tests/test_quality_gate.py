@@ -100,7 +100,7 @@ def test_no_system_got_worse(name: str, fixed: Set) -> None:
 
 
 def test_a_system_that_blurs_is_stopped(fixed: Set) -> None:
-    shut = gate.check("warp", fixed.measured(Spoilt(systems.load("warp"), blur=3.0)), _of_pictures("warp"))
+    shut = gate.check("warp", fixed.measured(Spoilt(systems.load("warp"), blur=6.0)), _of_pictures("warp"))
     assert any(line.startswith("warp: swap/sharpness is ") and "allowed" in line for line in shut), shut
 
 
