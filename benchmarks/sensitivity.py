@@ -66,6 +66,8 @@ CLAIMS: dict[str, tuple[str, ...]] = {
 NOTED = {"blur_step": ("seam",), "shifted_paste": ("seam",)}
 """Shown in brackets and not counted: beside a real target a blur may hide more of an edge than it makes. `sharpness` sees it."""
 IN_TIME = ("flicker", "tremble", "left")
+EDGES = ("step", "soft_step", "seam", "blur_step", "shifted_paste")
+"""Kinds that spoil along the edge of what the swap changed; the others spoil the face."""
 PAD = 64
 """Pixels put round a crop before a face is looked for in it."""
 FRAMES = 16
@@ -98,8 +100,8 @@ class Bench:
         self.finder = analysis.Settings().finder()
         self.judges, self.networks = judges, networks
 
-    def still(self, case: Case, spoilt: Array) -> dict[str, float]:
-        """Every figure of a spoilt face; nothing of the mesh where no face is found in it any more."""
+    def still(self, case: Case, spoilt: Array, judged: bool) -> dict[str, float]:
+        """Every figure of a spoilt face, the judges' where asked for; nothing of the mesh where no face is found any more."""
         pair, truth = case.pair, case.pair.swapped
         mask = face_mask(case.points)
         as_truth = FacePair(0, "", truth, spoilt, pair.to_frame, case.points, None, mask, None)
@@ -109,7 +111,7 @@ class Bench:
         if anew is None:
             return found
         found |= asdict(attributes.compare(anew, case.points))
-        for judge in self.judges:
+        for judge in self.judges if judged else ():
             who = judge.embed(spoilt, anew[None])[0]
             target = judge.embed(pair.target, pair.target_points[None])[0]
             found[f"id_source.{judge.name}"] = float(identity.cosine(who, case.source[judge.name]))
@@ -204,7 +206,8 @@ def spoilt(kind: str, case: Case, changes: Sequence[Array], strength: float, see
     """A swapped face spoilt in one way."""
     rgb, pair = case.pair.swapped, case.pair
     if kind in spoil.SPOILERS:
-        return spoil.SPOILERS[kind](rgb, seam.changed(rgb, pair.target), strength, seed)
+        mask = seam.changed(rgb, pair.target) if kind in EDGES else face_mask(case.points)
+        return spoil.SPOILERS[kind](rgb, mask, strength, seed)
     if kind == "fade":
         return cv2.addWeighted(pair.target, strength, rgb, 1 - strength, 0)
     if kind == "smile":
@@ -242,7 +245,10 @@ def main(a: argparse.Namespace) -> None:
             figures = [bench.moving(reel, spoilt_reel(kind, reel, strength, seed)) for strength in (low, high)]
         else:
             case = stills[rng.integers(len(stills))]
-            figures = [bench.still(case, spoilt(kind, case, changes, strength, seed)) for strength in (low, high)]
+            figures = [
+                bench.still(case, spoilt(kind, case, changes, strength, seed), kind == "fade")
+                for strength in (low, high)
+            ]
         judged = {column: worse(column, *(found.get(column) for found in figures)) for column in figures[0]}
         verdicts = {column: verdict for column, verdict in judged.items() if column.split(".")[0] in CLAIMS[kind]}
         for column in NOTED.get(kind, ()):
