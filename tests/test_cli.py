@@ -29,8 +29,8 @@ FLAGS = {
     "person": "",
     "score": "--detector --every --landmarks --out --samples --source --target -o",
     "swap": "--analysis --blend --cast --certificate --codec --colour --consent --detector --dry-run --every --hardware --key "
-    "--label --landmarks --light --no-mark --no-sign --out --overwrite --passphrase --preset --profile --quality --report --seed --set "
-    "--system -o",
+    "--label --landmarks --light --no-mark --no-sign --out --overwrite --passphrase --preset --profile --quality --report --seed "
+    "--set --system -o",
     "systems": "",
     "verify": "--folder",
     "weights": "--fetch",

@@ -18,7 +18,7 @@ import pytest
 
 import portraits
 from mien import analysis, demo, picture, provenance, systems, video
-from mien.clip import STRANGER, Casting, _joined, ordered, render_clip
+from mien.clip import STRANGER, Casting, _joined, render_clip
 from mien.compose import ComposeSettings
 from mien.faces import align, people
 from mien.faces.record import Record
@@ -282,32 +282,6 @@ def test_killed_jobs_end_in_the_same_bytes(moving: Path, analysed: Path, done: R
     assert out.read_bytes() == done.out.read_bytes()
     assert (out.parent / done.manifest.name).read_bytes() == done.manifest.read_bytes()
     assert sorted(p.name for p in out.parent.iterdir()) == ["out.mp4", "out.mp4.manifest.json"]
-
-
-def test_ordered_keeps_the_order_and_passes_errors_on() -> None:
-    def slow_when_even(number: int) -> int:
-        time.sleep(0.002 * (number % 2 == 0))
-        if number == 30:
-            raise ValueError("thirty")
-        return number
-
-    assert list(ordered(slow_when_even, range(20))) == list(range(20))
-    with pytest.raises(ValueError, match="thirty"):
-        list(ordered(slow_when_even, range(40)))
-
-
-def test_ordered_reads_only_a_little_ahead() -> None:
-    taken = []
-
-    def items() -> object:
-        for number in range(100):
-            taken.append(number)
-            yield number
-
-    results = ordered(lambda n: n, items())  # type: ignore[arg-type]
-    assert next(results) == 0
-    assert len(taken) < 10
-    results.close()  # type: ignore[attr-defined]
 
 
 def test_stretches_are_joined() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "src/mien"
 LADDER = (
     "types errors",
-    "geometry image weights provenance lists raster trust",
+    "geometry image weights provenance lists raster trust parallel",
     "nets compose video picture chunks",
     "faces losses cast",
     "data augment systems",

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
@@ -18,6 +15,7 @@ from mien.chunks import Work
 from mien.compose import ComposeSettings, Look
 from mien.faces import align, steady
 from mien.faces.record import Record, Track
+from mien.parallel import ordered
 from mien.picture import Picture
 from mien.rendering import Finish
 from mien.systems import AbstractSystem
@@ -25,8 +23,6 @@ from mien.trust.credentials import Seal
 from mien.types import Array, Frame, Identity, Manifest
 from mien.video import EncodeSettings, FrameIndex
 
-T = TypeVar("T")
-R = TypeVar("R")
 CHUNK = 240
 """Frames a chunk holds at least, unless a job says otherwise: what a kill can cost."""
 NO_FINISH = Finish()
@@ -180,7 +176,8 @@ class _Renderer:
                 pixels = self.finish.apply(frame.pixels, pixels)
             return replace(frame, pixels=pixels), list(told.items())
 
-        for frame, told in ordered(work, video.read(target, start, stop, frames=index, warnings=self.damaged)):
+        read = video.read(target, start, stop, frames=index, warnings=self.damaged)
+        for frame, told in ordered(work, read, WORKERS, AHEAD):
             self.swapped += sum(why is None for _, why in told)
             self.skipped += [(frame.index, frame.index, name, why) for name, why in told if why is not None]
             yield frame
@@ -211,22 +208,6 @@ class _Renderer:
             frame: rendering.Part(face, casting.who, self.system, colours[i], role.look, casting.hide)
             for i, (frame, face) in enumerate(zip(rows.frame.tolist(), faces, strict=True))
         }
-
-
-def ordered(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """`map` on WORKERS threads with at most AHEAD items in flight, results in order."""
-    with ThreadPoolExecutor(WORKERS) as pool:
-        waiting: deque[Future[R]] = deque()
-        try:
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) >= AHEAD:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
 
 
 def _counted(frames: Iterator[Frame], start: int, total: int, tell: Callable[[str, int, int], None]) -> Iterator[Frame]:

@@ -239,7 +239,7 @@ class Job:
         how = analysis.Settings(**self.analyse)
         settings = score.Settings(detector=how.detector, landmarks=how.landmarks, every=how.every)
         found = score.score(self.out, self.target, self._photos(), settings, tell)
-        return report.write(found, self.out.with_name(self.out.name + ".report.html"))[0]
+        return report.write(found, report.beside(self.out))[0]
 
     def _record(self, tell: Progress) -> Record:
         """The analysis: the file named, one kept beside target or output that fits, or a new one beside the output."""

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from mien import geometry, image, video
+from mien.analysis import TRANSFERS
 from mien.compose import masks
 from mien.errors import InputError
 from mien.evaluate.temporal import SIDE
@@ -27,7 +28,6 @@ ASTRAY = 0.5
 """A face found anew is the target's up to this far from it, in widths of its box."""
 TOGETHER = 120
 """Frames that are wanted and lie no farther apart than this are read in one go."""
-TRANSFERS: dict[int, image.Transfer] = {16: "pq", 18: "hlg"}
 
 
 @dataclass(frozen=True)

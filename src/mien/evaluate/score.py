@@ -10,9 +10,8 @@ import contextlib
 import dataclasses
 import json
 import tempfile
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -30,6 +29,7 @@ from mien.evaluate.meter import Known, Measured, Meter, Trail, embed
 from mien.evaluate.pairs import Sighting
 from mien.evaluate.scored import Files, JudgeNote, Score, TrackScore
 from mien.faces.record import Record
+from mien.parallel import ordered
 from mien.types import Array, Face, Manifest
 
 Progress = Callable[[str, int, int], None]
@@ -210,7 +210,7 @@ def _of_clip(files: Files, settings: Settings, bench: _Bench, clock: dict[str, f
 
         with _timed(clock, "measure"):
             found = pairs.sightings(files.target, files.swapped, target, swapped)
-            for one in _ordered(measure, found, settings.workers):
+            for one in ordered(measure, found, settings.workers, AHEAD * settings.workers):
                 tracks[one.track].add(one)
                 tell("score", one.frame + 1, frames)
     info = video.probe(files.target)
@@ -309,22 +309,6 @@ def _check(files: Files) -> None:
     kinds = [video.is_video(path) for path in (files.swapped, files.target)]
     if kinds[0] != kinds[1]:
         raise InputError(f"{files.swapped.name} and {files.target.name}: one is a clip and the other a picture")
-
-
-def _ordered(function: Callable[[Sighting], Measured], items: Iterable[Sighting], workers: int) -> Iterator[Measured]:
-    """`map` on several threads with a few items in flight, results in order."""
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[Measured]] = deque()
-        try:
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) >= AHEAD * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
 
 
 @contextmanager

@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 
 from mien import image, picture, video
-from mien.evaluate.pairs import TRANSFERS, frames_at
+from mien.analysis import TRANSFERS
+from mien.evaluate.pairs import frames_at
 from mien.evaluate.scored import Score
 from mien.types import Array, Pixels, Region
 

@@ -258,4 +258,6 @@ def _replace(path: Path, data: bytes) -> None:
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)
     except OSError as error:
-        raise OutputError(f"{path} cannot be written ({error.strerror}); choose another folder with MIEN_HOME") from error
+        raise OutputError(
+            f"{path} cannot be written ({error.strerror}); choose another folder with MIEN_HOME"
+        ) from error

@@ -118,4 +118,6 @@ def put(path: Path, data: bytes) -> None:
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:
-        raise OutputError(f"{path} cannot be written ({error.strerror}); choose another folder with MIEN_HOME") from error
+        raise OutputError(
+            f"{path} cannot be written ({error.strerror}); choose another folder with MIEN_HOME"
+        ) from error
