@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mien import analysis, demo, picture, provenance, video
+from mien.verify import verify
 
 
 def test_the_clip_lies_on_its_side_with_uneven_moments_and_sound(tmp_path: Path) -> None:
@@ -41,11 +42,15 @@ def test_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
     made = demo.run(tmp_path / "out", lambda stage, done, total: told.append(stage))
     assert {"analyse", "swap"} <= set(told)
-    assert len(made) == 7
+    assert len(made) == 8
+    (page,) = (path for path in made if path.suffix == ".html")
+    assert "clip_swapped.mp4" in page.read_text(encoding="utf-8")
     for path in made:
         assert path.is_file()
-        manifest = provenance.read(path)
-        assert manifest is not None
+        assert path == page or provenance.read(path) is not None
+    assert verify(tmp_path / "out" / "clip_swapped.mp4", tmp_path / "out" / "home").signer == "", (
+        "by the demo's own key"
+    )
     swaps = [provenance.read(path) for path in made if path.stem.endswith("_swapped")]
     assert len(swaps) == 3
     assert all("composite" in str(m and m.consents) for m in swaps)

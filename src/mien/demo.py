@@ -37,6 +37,7 @@ def run(folder: Path, tell: Callable[[str, int, int], None]) -> list[Path]:
     except OSError as error:
         raise OutputError(f"cannot make the folder {folder}: {error.strerror}") from error
     photo, source = folder / "photo.png", folder / "source.jpg"
+    home = folder / "home"  # nobody's consent is no business of the user's own registry
     picture.save(photo, picture.Picture(_astronaut()), Manifest("demo input"))
     picture.save(source, picture.load(_bank() / SOURCE), Manifest("demo input"))
     clip = _clip(folder / "clip.mp4", range(0, FRAMES * STEP, STEP), turned=False)
@@ -49,12 +50,14 @@ def run(folder: Path, tell: Callable[[str, int, int], None]) -> list[Path]:
         (twin, "clip_turned_uneven_swapped.mp4"),
     ):
         out = folder / name
-        Job(target=target, out=out, source=(source,), consent=NOBODY, overwrite=True).run(tell)
+        scored = target == clip
+        job = Job(target, out, (source,), consent=NOBODY, home=home, report=scored, overwrite=True)
+        result = job.run(tell)
         sheet = out.with_name(out.stem + "_sheet.jpg")
         _sheet(target, out, sheet)
-        made += [out, sheet]
+        made += [out, sheet, *([result.report] if result.report else [])]
     hidden = folder / "photo_anonymised.png"
-    Job(target=photo, out=hidden, everyone=True, system="library", overwrite=True).run(tell)
+    Job(target=photo, out=hidden, everyone=True, system="library", home=home, overwrite=True).run(tell)
     return [*made, hidden]
 
 
