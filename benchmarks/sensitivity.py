@@ -107,6 +107,7 @@ class Bench:
         mask = face_mask(case.points)
         as_truth = FacePair(0, "", truth, spoilt, pair.to_frame, case.points, None, mask, None)
         found = looks(as_truth) | likeness(spoilt, truth, mask, self.networks)
+        found["seam"] = seam.seam(spoilt, truth, seam.changed(truth, pair.target))  # along the edge of the swap
         found["seam.target"] = seam.seam(spoilt, pair.target, seam.changed(spoilt, pair.target))
         anew = self.find(spoilt)
         if anew is None:
