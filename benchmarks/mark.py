@@ -20,7 +20,7 @@ import av
 import cv2
 import numpy as np
 
-from mien.trust.mark import Stamp, find
+from mien.trust.mark import MOVING, Stamp, find
 from mien.types import Array
 
 FRAMES = 48
@@ -176,7 +176,7 @@ def on_clips(paths: Sequence[Path]) -> dict[str, object]:
     for path in paths:
         frames = lumas(path, FRAMES)
         payload = int(rng.integers(1 << 48))
-        copies = [plane(frame, Stamp(payload)) for frame in frames]
+        copies = [plane(frame, Stamp(payload, inside=MOVING)) for frame in frames]
         costs.append({"clip": path.name, **cost(frames, copies)})
         own = x264(copies, 18)[0]
         again = x264(own, 28)[0]

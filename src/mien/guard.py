@@ -17,7 +17,7 @@ from mien.faces.record import Track
 from mien.rendering import Finish
 from mien.trust import consent, keys, label, ledger, protected
 from mien.trust.credentials import Seal
-from mien.trust.mark import Stamp
+from mien.trust.mark import MOVING, REGION, Stamp
 from mien.types import Array, Consent, Face, Manifest, Pixels
 
 
@@ -122,9 +122,13 @@ class Guard:
             return Consent()
         return found.record.consent
 
-    def finish(self, manifest: Manifest) -> Finish:
-        """What painted-over frames get: the label, the mark that leads to this manifest, which is remembered for that."""
-        stamp = Stamp(ledger.keep(self.home, manifest)) if self.settings.mark else None
+    def finish(self, manifest: Manifest, moving: bool) -> Finish:
+        """What painted-over frames get: the label, the mark that leads to this manifest, which is remembered for that.
+
+        moving: whether they are a clip's.
+        """
+        inside = MOVING if moving else REGION
+        stamp = Stamp(ledger.keep(self.home, manifest), inside=inside) if self.settings.mark else None
         return Finish(stamp, self.settings.label)
 
     @cached_property

@@ -192,7 +192,7 @@ class Job:
             parts.append((name, rendering.Part(target, identity, system, hide=self.everyone)))
         clock = rendering.Clock()
         result, reasons = rendering.render(pixels, [part for _, part in parts], settings, self.seed, clock)
-        result = guard.finish(manifest).apply(pixels, result)
+        result = guard.finish(manifest, moving=False).apply(pixels, result)
         seal = guard.seal(self._files())
         assert isinstance(result, picture.Picture)
         picture.save(self.out, result, manifest, _jpeg_quality(self.encode), seal)
@@ -229,7 +229,8 @@ class Job:
                 casting.append(Casting(record, tracks[name], identity, hide=self.everyone))
         done = render_clip(
             self.target, self.out, casting, system, ComposeSettings(**self.compose), EncodeSettings(**self.encode),
-            manifest, self.seed, tell, self.chunk, guard.warnings, strangers, guard.finish(manifest), guard.seal(self._files()),
+            manifest, self.seed, tell, self.chunk, guard.warnings, strangers,
+            guard.finish(manifest, moving=True), guard.seal(self._files()),
         )  # fmt: skip
         sidecar = provenance.sidecar_path(self.out)
         return Result(self.out, sidecar, done.frames, done.swapped, done.skipped, done.warnings, _stages(done.clock))

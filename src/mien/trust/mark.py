@@ -34,8 +34,9 @@ QUIET = 1.5
 """Standard deviation under which texture hides less than its root would say: walls, skies, skin out of focus."""
 TEXTURE = 16.0
 """Standard deviation of a block above which it is an edge rather than texture, and hides no more."""
-REGION = 1.3
-"""How much stronger the mark is where a face was swapped."""
+REGION, MOVING = 1.3, 0.6
+"""Strength where a face was swapped, against the rest: of a picture; of a clip, where skin moves under the mark and shows it as
+flicker, and many frames tell the bits."""
 BLOCK = 8
 
 
@@ -46,10 +47,14 @@ def payload_of(manifest_json: str) -> int:
 
 @dataclass(frozen=True)
 class Stamp:
-    """What marks frames with one payload (48 bits). strength: 1 is a PSNR of 45 dB (small pictures 42.5), 2 is 6 less."""
+    """What marks frames with one payload (48 bits). strength: 1 is a PSNR of 45 dB (small pictures 42.5), 2 is 6 less.
+
+    inside: strength where a face was swapped, against the rest.
+    """
 
     payload: int
     strength: float = 1.0
+    inside: float = REGION
 
     def __post_init__(self) -> None:
         assert 0 <= self.payload < 1 << codes.BITS
@@ -61,11 +66,11 @@ class Stamp:
         region: bool H x W, where a face was swapped. The same luma gives the same shift on every call.
         """
         height, width = luma.shape
-        grid = _gain(luma, region, self.strength)
+        grid = _gain(luma, region, self.strength, self.inside)
         return np.asarray(_spread(grid, pattern(self.payload, height, width), np.float32(1 / UNIT)))
 
 
-def _gain(luma: Array, region: Array | None, strength: float) -> Array:
+def _gain(luma: Array, region: Array | None, strength: float, inside: float) -> Array:
     """Root mean square of the shift for every block of 8 x 8 pixels: rows x columns, float32."""
     size = np.interp(np.log2(luma.size), np.log2(PIXELS), (0.0, 1.0))
     decibels, flat, base = (small + size * (common - small) for small, common in (PSNR, FLAT, BASE))
@@ -74,7 +79,7 @@ def _gain(luma: Array, region: Array | None, strength: float) -> Array:
     if region is not None:
         assert region.shape == luma.shape
         share = cv2.resize(region.astype(np.float32), gain.shape[::-1], interpolation=cv2.INTER_AREA)
-        gain *= 1 + (REGION - 1) * share
+        gain *= 1 + (inside - 1) * share
     wanted = np.sqrt((255 * 10 ** (-decibels / 20)) ** 2 - 1 / 12)  # the last is what rounding to whole values adds
     level = min(wanted / np.sqrt((gain * gain).mean()), flat / base)
     return np.asarray(gain * np.float32(strength * level))
