@@ -65,7 +65,9 @@ def main(photo: Path, clip: Path, kills: int, seed: int) -> int:
         job = start([*map(str, (photo, clip, record, out))])
         assert job.wait() == 0
         finished, wrong = finished + 1, wrong + (sha256(out) != wanted)
-        left = sorted(p.name for p in folder.iterdir() if p.name.startswith("out") and p.suffix in (".part", ".mien", ".signed"))
+        left = sorted(
+            p.name for p in folder.iterdir() if p.name.startswith("out") and p.suffix in (".part", ".mien", ".signed")
+        )
         print(f"{dealt} kills, {finished} finished outputs, {wrong} differed; left behind: {left or 'nothing'}")
     return wrong
 
