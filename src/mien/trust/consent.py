@@ -23,7 +23,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from mien.errors import InputError, OutputError
+from mien.errors import InputError
 from mien.trust import likeness, vault
 from mien.types import Array, Consent
 
@@ -198,10 +198,7 @@ def forget(folder: Path, who: str) -> int:
     gone = 0
     for path in sorted(_folder(folder).glob("*.json")):
         if path.stem == who or _person(path) == _key(who):
-            try:
-                path.unlink(missing_ok=True)
-            except OSError as error:
-                raise OutputError(f"{path} cannot be deleted ({error.strerror}): delete it by hand") from error
+            vault.remove(path)
             gone += 1
     return gone
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from mien.errors import InputError, OutputError
+from mien.errors import InputError
 from mien.trust import vault
 from mien.types import Manifest
 
@@ -54,10 +54,7 @@ def forget(folder: Path, who: str) -> int:
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             known = {wanted}
         if wanted in known:
-            try:
-                path.unlink(missing_ok=True)
-            except OSError as error:
-                raise OutputError(f"{path} cannot be deleted ({error.strerror}): delete it by hand") from error
+            vault.remove(path)
             gone += 1
     return gone
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mien.errors import InputError, OutputError
+from mien.errors import InputError
 from mien.trust import likeness, vault
 from mien.types import Array
 
@@ -138,10 +138,7 @@ def forget(folder: Path, who: str, passphrase: Path | None = None) -> int:
         found = {entry.id for entry in read(folder, passphrase).entries if entry.name.casefold() == wanted}
         named = [path for path in _paths(folder) if path.name.removesuffix(SUFFIX) in found]
     for path in named:
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            raise OutputError(f"{path} cannot be deleted ({error.strerror}): delete it by hand") from error
+        vault.remove(path)
     return len(named)
 
 

@@ -121,3 +121,11 @@ def put(path: Path, data: bytes) -> None:
         raise OutputError(
             f"{path} cannot be written ({error.strerror}); choose another folder with MIEN_HOME"
         ) from error
+
+
+def remove(path: Path) -> None:
+    """Delete a file, if it is there. Raises OutputError where that can't be done."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be deleted ({error.strerror}): delete it by hand") from error
