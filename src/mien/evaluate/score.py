@@ -6,9 +6,7 @@ perceptual distance) looks at frames spread over each track; everything else loo
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +15,6 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 
@@ -289,13 +286,15 @@ def _said(swapped: Path) -> tuple[Manifest | None, list[tuple[int, int, str, str
     manifest, skipped, notes = None, [], []
     try:
         manifest = provenance.read(swapped) if swapped.is_file() else None
+        beside = provenance.read_sidecar(swapped)
+        told = beside.record.get("not_swapped", ()) if beside else ()
+        skipped = [(int(a), int(b), str(track), str(why)) for a, b, track, why in told]
     except MienError as error:
         notes.append(str(error))
-    sidecar = provenance.sidecar_path(swapped)
-    if sidecar.is_file():
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            record: dict[str, Any] = json.loads(sidecar.read_text(encoding="utf-8"))["record"]
-            skipped = [(int(a), int(b), str(track), str(why)) for a, b, track, why in record["not_swapped"]]
+    except (ValueError, TypeError):
+        notes.append(
+            f"{provenance.sidecar_path(swapped).name} doesn't say in words that are known what was not swapped"
+        )
     return manifest, skipped, notes
 
 
