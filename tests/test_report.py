@@ -17,7 +17,7 @@ import portraits
 import scores
 from mien import picture
 from mien.errors import OutputError
-from mien.evaluate import chart, report, verdict, worst
+from mien.evaluate import chart, report, stills, verdict, worst
 from mien.evaluate.score import Settings, score
 from mien.evaluate.scored import Files
 from mien.jobs import Job
@@ -183,3 +183,9 @@ def test_the_page_of_somebody_who_is_seen_in_one_frame(tmp_path: Path) -> None:
     lone = scores.track({"pose": [1.0], "seam": [1.1]})
     found = scores.made(lone, files=Files(out, out, {}), rate=Fraction(0), frames=1)
     assert "1.10" in _read(report.html(found)).text
+
+
+def test_a_face_at_the_rim_is_shown_without_what_the_frame_does_not_hold() -> None:
+    rows = np.repeat(np.arange(0, 240, 2, dtype=np.uint8)[:, None, None], 160, axis=1).repeat(3, axis=2)
+    shown = stills.square(picture.Picture(rows), np.array([60, -20, 100, 20]))[:, 0, 0].astype(int)
+    assert (np.diff(shown[:: len(shown) // 16]) > 0).all(), "no row is drawn out beyond the frame"

@@ -62,10 +62,11 @@ def of_source(path: Path, box: Sequence[float] | None) -> Array:
 
 
 def square(pixels: Pixels, box: Array, transfer: image.Transfer = "sdr", margin: float = MARGIN) -> Array:
-    """The surroundings of a box as a square of SIDE pixels; what lies beyond the frame is its edge drawn out."""
+    """The surroundings of a box as a square of SIDE pixels, moved (and, in a narrow picture, cut) to stay inside the frame."""
     x0, y0, x1, y1 = (float(v) for v in box)
-    half = margin * max(x1 - x0, y1 - y0) / 2
-    middle = np.array([(x0 + x1) / 2, (y0 + y1) / 2])
+    last = np.array([pixels.width - 1.0, pixels.height - 1.0])
+    half = min(margin * max(x1 - x0, y1 - y0), max(last.min(), 1.0)) / 2
+    middle = np.clip(np.array([(x0 + x1) / 2, (y0 + y1) / 2]), half, np.maximum(last - half, half))
     low = np.clip(np.floor(middle - half).astype(int), 0, (pixels.width - 1, pixels.height - 1))
     high = np.clip(np.ceil(middle + half).astype(int) + 1, low + 1, (pixels.width, pixels.height))
     region = Region(int(low[0]), int(low[1]), int(high[0] - low[0]), int(high[1] - low[1]))
