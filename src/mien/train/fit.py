@@ -1,32 +1,23 @@
-"""The training loop that every recipe shares: one optimiser, averaged weights, a log, and checkpoints that resume exactly.
-
-A run is its folder: `config.json`, `log.jsonl` and the last two `state-NNNNNN.safetensors`. Batch k comes from (seed, k) alone
-and every step seeds torch's generator with (seed, step), so that a run killed at any step and resumed gives the weights,
-bit for bit, of one that wasn't.
-"""
+"""The small loop of the recipes: one network, one optimiser, one loss."""
 
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from copy import deepcopy
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mien.errors import TrainingError
+from mien.train import folder as keeping
+from mien.train.average import Average
 
 Net = TypeVar("Net", bound=nn.Module)
-KEPT = 2
-"""Checkpoints that stay in a run's folder: the last one, and one more in case that one is damaged."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +65,13 @@ def fit(
     """
     torch.set_num_threads(plan.threads)
     folder.mkdir(parents=True, exist_ok=True)
-    _write_config(folder, plan, describe)
+    keeping.write_config(folder, {"plan": plan, "recipe": describe})
     net = net.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    average = deepcopy(net)
+    average = Average(net)
     optimizer = torch.optim.AdamW(net.parameters(), lr=plan.lr, weight_decay=plan.weight_decay, fused=True)
-    step = _load(folder, net, average, optimizer)
+    step = _load(folder, net, average.net, optimizer)
     source = batches(step)
-    with _open_log(folder / "log.jsonl", step) as log:
+    with keeping.open_log(folder / "log.jsonl", step) as log:
         sums: dict[str, float] = {}
         began = time.monotonic()
         while step < plan.steps:
@@ -90,7 +81,7 @@ def fit(
             for name, value in _step(net, next(source), losses, optimizer, plan.clip, step).items():
                 sums[name] = sums.get(name, 0.0) + value
             step += 1
-            _follow(average, net, min(plan.ema, (1 + step) / (10 + step)))
+            average.follow(net, plan.ema, step)
             if step % plan.log_every == 0:
                 means = {name: round(total / plan.log_every, 5) for name, total in sums.items()}
                 seconds = round((time.monotonic() - began) / plan.log_every, 4)
@@ -98,17 +89,8 @@ def fit(
                 log.flush()
                 sums, began = {}, time.monotonic()
             if step % plan.save_every == 0 or step == plan.steps:
-                _save(folder, step, net, average, optimizer)
-    return average.eval()
-
-
-def latest(net: Net, folder: Path) -> tuple[Net, int]:
-    """A copy of `net` in eval mode with the averaged weights of the last checkpoint in `folder`, and that one's step."""
-    average = deepcopy(net)
-    step = _load(folder, deepcopy(net), average, None)
-    if step == 0:
-        raise TrainingError(f"{folder} holds no checkpoint; train first")
-    return average.eval(), step
+                _save(folder, step, net, average.net, optimizer)
+    return average.net.eval()
 
 
 def _step(
@@ -130,74 +112,28 @@ def _step(
     return found
 
 
-@torch.no_grad()
-def _follow(average: nn.Module, net: nn.Module, decay: float) -> None:
-    """Move the averaged weights and statistics a little towards the current ones."""
-    for mean, now in zip(average.state_dict().values(), net.state_dict().values(), strict=True):
-        if mean.is_floating_point():
-            mean.lerp_(now, 1 - decay)
-        else:
-            mean.copy_(now)
-
-
-def _write_config(folder: Path, plan: Plan, describe: object) -> None:
-    about = asdict(describe) if is_dataclass(describe) and not isinstance(describe, type) else describe
-    content = {"plan": asdict(plan), "recipe": about, "torch": str(torch.__version__)}
-    part = folder / "config.json.part"
-    part.write_text(json.dumps(content, indent=1, default=str) + "\n")
-    os.replace(part, folder / "config.json")
-
-
-def _open_log(path: Path, step: int) -> TextIO:
-    """The log, without what a killed run wrote after its last checkpoint."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    part = path.with_name(path.name + ".part")
-    part.write_text("".join(f"{line}\n" for line in lines if line.endswith("}") and json.loads(line)["step"] <= step))
-    os.replace(part, path)
-    return path.open("a")
-
-
 def _save(folder: Path, step: int, net: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """One safetensors file with all that a resumed run needs; written beside, then renamed."""
     tensors = {f"net.{k}": v for k, v in net.state_dict().items()}
     tensors |= {f"average.{k}": v for k, v in average.state_dict().items()}
     for i, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{i}.{k}": v for k, v in state.items()}
-    part = folder / "state.part"
-    save_file({k: v.contiguous() for k, v in tensors.items()}, part, metadata={"step": str(step)})
-    os.replace(part, folder / f"state-{step:06d}.safetensors")
-    for old in sorted(folder.glob("state-*.safetensors"))[:-KEPT]:
-        old.unlink()
+    keeping.save(folder, step, tensors, {"step": str(step)})
 
 
 @torch.no_grad()
-def _load(folder: Path, net: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer | None) -> int:
+def _load(folder: Path, net: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> int:
     """Take up the last checkpoint; returns its step, 0 where there is none."""
-    found = sorted(folder.glob("state-*.safetensors"))
-    if not found:
+    found = keeping.load(folder)
+    if found is None:
         return 0
-    try:
-        tensors = load_file(found[-1])
-        net.load_state_dict(_under(tensors, "net."))
-        average.load_state_dict(_under(tensors, "average."))
-    except (SafetensorError, RuntimeError) as error:
-        raise TrainingError(
-            f"{found[-1]} is damaged or of another network; delete it or take another folder"
-        ) from error
-    if optimizer is not None:
-        _load_moments(optimizer, list(net.parameters()), _under(tensors, "optimizer."))
-    return int(found[-1].stem.split("-")[1])
-
-
-def _load_moments(optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter], saved: dict[str, Tensor]) -> None:
-    state = optimizer.state_dict()
-    for key, value in saved.items():
+    path, tensors, _ = found
+    keeping.into(net, keeping.under(tensors, "net."), path)
+    keeping.into(average, keeping.under(tensors, "average."), path)
+    state, parameters = optimizer.state_dict(), list(net.parameters())
+    for key, value in keeping.under(tensors, "optimizer.").items():
         i, name = key.split(".")
         if value.ndim:  # the fused step walks through memory: moments must lie as their parameter does
             value = torch.empty_like(parameters[int(i)]).copy_(value)
         state["state"].setdefault(int(i), {})[name] = value
     optimizer.load_state_dict(state)
-
-
-def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    return keeping.step_of(path)
