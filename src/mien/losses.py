@@ -4,13 +4,15 @@ edges, and the forms of an adversary's game.
 Pictures are B x 3 x H x W in [-1, 1], masks and alphas B x 1 x H x W in [0, 1]. The differences of pictures are those of [0, 1]
 pictures (halved inside), so that the weights of the field hold. Every loss is a scalar, the mean over the batch,
 computed in float32 whatever the networks run in. None is weighed: weights belong to a phase (`phases.Phase.weights`).
+The exception are those of faceswap-GAN (`edges`, `eyes_edges`, `sides`, and its `mae`), whose published weights were chosen for
+[-1, 1]: they must be doubled.
 
 To look at a part of the pictures only, black out the rest of both: `mse(masked(drawn, m), masked(target, m))`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -18,6 +20,8 @@ from torch.nn import functional as F
 
 Features = Callable[[Tensor], Sequence[Tensor]]
 """Pictures -> what a network sees in them, B x C x h x w a tap; `nets.perceptual.FeatureDistance.features` is one."""
+Logits = Tensor | Sequence[Tensor]
+"""A critic's answers, of one head or several."""
 
 _K1, _K2 = 0.01, 0.03
 _SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
@@ -115,7 +119,7 @@ def mask_mse(drawn: Tensor, target: Tensor) -> Tensor:
 def tv(picture: Tensor) -> Tensor:
     """Total variation: the sum of squared differences to the right and the lower neighbour, over a picture's pixels and
     channels (a sum, as its weight of 1e-6 wants it)."""
-    return sum(d.square().sum() for d in _forward(picture)) / (4 * len(picture))  # type: ignore[return-value]
+    return _sum(d.square().sum() for d in _forward(picture)) / (4 * len(picture))
 
 
 def edges(drawn: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -143,6 +147,22 @@ def sides(drawn: Sequence[Tensor], target: Tensor) -> Tensor:
     return total
 
 
+def perceptual(
+    features: Features, drawn: Tensor, target: Tensor, weights: Sequence[float] = (0.1, 0.3, 0.1, 0.01)
+) -> Tensor:
+    """Mean squared difference of what a frozen network sees, every channel of a tap brought to mean 0 and deviation 1 a
+    picture (instance normalisation), the taps weighed.
+
+    The weights are faceswap-GAN's for maps of 1/2, 1/4, 1/8 and 1/16 of the width, the taps of `nets.perceptual.mien_identity`.
+    """
+    with torch.no_grad():
+        wanted = features(target)
+    total = drawn.new_zeros((), dtype=torch.float32)
+    for seen, want, weight in zip(features(drawn), wanted, weights, strict=True):
+        total = total + weight * (_normal(seen) - _normal(want)).square().mean()
+    return total
+
+
 # ---- alphas
 
 
@@ -158,7 +178,7 @@ def alpha_hinge(alpha: Tensor, least: float) -> Tensor:
 
 def alpha_tv(alpha: Tensor) -> Tensor:
     """Mean absolute forward difference, along x and along y."""
-    return sum(d.abs().mean() for d in _forward(alpha))  # type: ignore[return-value]
+    return _sum(d.abs().mean() for d in _forward(alpha))
 
 
 # ---- from one person to another
@@ -184,6 +204,70 @@ def background_style(swapped: Tensor, target: Tensor, swapped_mask: Tensor, draw
     outside = 1 - (swapped_mask * drawn_mask).detach().float()
     a, b = masked(swapped, outside), masked(target, outside)
     return dssim(a, b, max(3, int(a.shape[-1] / 11.6))) + mse(a, b)
+
+
+# ---- an adversary's game: what the critic learns from its logits, and the drawing network from the same critic
+
+
+def bce_critic(real: Logits, fake: Logits) -> Tensor:
+    """Cross-entropy of real against 1 and of fake against 0, halved; summed over the critic's heads."""
+    pairs = zip(_heads(real), _heads(fake), strict=True)
+    return _sum((F.softplus(-r).mean() + F.softplus(f).mean()) / 2 for r, f in pairs)
+
+
+def bce_drawer(fake: Logits) -> Tensor:
+    """Cross-entropy of fake against 1, summed over the critic's heads."""
+    return _sum(F.softplus(-f).mean() for f in _heads(fake))
+
+
+def lsgan_critic(real: Logits, fake: Logits) -> Tensor:
+    """Squared distance of real from 1 and of fake from 0, halved (Mao et al. 2017); summed over heads."""
+    pairs = zip(_heads(real), _heads(fake), strict=True)
+    return _sum(((r - 1).square().mean() + f.square().mean()) / 2 for r, f in pairs)
+
+
+def lsgan_drawer(fake: Logits) -> Tensor:
+    """Squared distance of fake from 1, summed over heads."""
+    return _sum((f - 1).square().mean() for f in _heads(fake))
+
+
+def share() -> Tensor:
+    """How much of the real picture a mixture holds: one draw from Beta(.2, .2), of torch's global generator."""
+    return torch.distributions.Beta(torch.tensor(0.2), torch.tensor(0.2)).sample()
+
+
+def mix(real: Tensor, fake: Tensor, part: Tensor) -> Tensor:
+    """`part` of the real pictures and the rest of the fake ones."""
+    return part * real + (1 - part) * fake
+
+
+def mixup_critic(critic: Callable[[Tensor], Logits], real: Tensor, fake: Tensor, part: Tensor) -> Tensor:
+    """LSGAN on mixtures: squared distance of the critic's answer from the share of the real picture (mixup, Zhang et al.
+    2018, as faceswap-GAN uses it). Its drawing network learns from `lsgan_drawer`."""
+    return _sum((answer - part).square().mean() for answer in _heads(critic(mix(real, fake.detach(), part))))
+
+
+def ralsgan_critic(real: Logits, fake: Logits) -> Tensor:
+    """Relativistic average LSGAN (Jolicoeur-Martineau 2018), halved: real shall be 1 above the mean fake, fake 1 below the
+    mean real. Summed over heads."""
+    pairs = zip(_heads(real), _heads(fake), strict=True)
+    return _sum(((r - f.mean() - 1).square().mean() + (f - r.mean() + 1).square().mean()) / 2 for r, f in pairs)
+
+
+def ralsgan_drawer(real: Logits, fake: Logits) -> Tensor:
+    """The same with real and fake exchanged."""
+    return ralsgan_critic(fake, real)
+
+
+def hinge_critic(real: Logits, fake: Logits) -> Tensor:
+    """Real at least 1, fake at most -1, halved (Lim and Ye 2017); summed over heads."""
+    pairs = zip(_heads(real), _heads(fake), strict=True)
+    return _sum(((1 - r).clamp(min=0).mean() + (1 + f).clamp(min=0).mean()) / 2 for r, f in pairs)
+
+
+def hinge_drawer(fake: Logits) -> Tensor:
+    """Minus the mean answer, summed over heads."""
+    return _sum(-f.mean() for f in _heads(fake))
 
 
 # ---- inside
@@ -217,6 +301,20 @@ def _blur(x: Tensor, kernel: Tensor, padding: int) -> Tensor:
     with torch.autocast(x.device.type, enabled=False):
         rows = F.conv2d(x, kernel.view(1, 1, 1, -1).repeat(channels, 1, 1, 1), None, 1, (0, padding), 1, channels)
         return F.conv2d(rows, kernel.view(1, 1, -1, 1).repeat(channels, 1, 1, 1), None, 1, (padding, 0), 1, channels)
+
+
+def _normal(x: Tensor) -> Tensor:
+    """Every channel of every picture with mean 0 and deviation 1, float32."""
+    var, mean = torch.var_mean(x.float(), (2, 3), keepdim=True, correction=0)
+    return (x.float() - mean) * torch.rsqrt(var + 1e-5)
+
+
+def _heads(logits: Logits) -> list[Tensor]:
+    return [head.float() for head in ([logits] if isinstance(logits, Tensor) else logits)]
+
+
+def _sum(parts: Iterable[Tensor]) -> Tensor:
+    return torch.stack(list(parts)).sum()
 
 
 def _forward(x: Tensor) -> tuple[Tensor, Tensor]:
