@@ -209,15 +209,9 @@ def background_style(swapped: Tensor, target: Tensor, swapped_mask: Tensor, draw
 # ---- an adversary's game: what the critic learns from its logits, and the drawing network from the same critic
 
 
-def bce_critic(real: Logits, fake: Logits) -> Tensor:
-    """Cross-entropy of real against 1 and of fake against 0, halved; summed over the critic's heads."""
-    pairs = zip(_heads(real), _heads(fake), strict=True)
-    return _sum((F.softplus(-r).mean() + F.softplus(f).mean()) / 2 for r, f in pairs)
-
-
-def bce_drawer(fake: Logits) -> Tensor:
-    """Cross-entropy of fake against 1, summed over the critic's heads."""
-    return _sum(F.softplus(-f).mean() for f in _heads(fake))
+def bce(answers: Logits, aim: float) -> Tensor:
+    """Cross-entropy against `aim`, 0..1, summed over the critic's heads."""
+    return _sum((F.softplus(head) - aim * head).mean() for head in _heads(answers))
 
 
 def lsgan_critic(real: Logits, fake: Logits) -> Tensor:
@@ -257,17 +251,6 @@ def ralsgan_critic(real: Logits, fake: Logits) -> Tensor:
 def ralsgan_drawer(real: Logits, fake: Logits) -> Tensor:
     """The same with real and fake exchanged."""
     return ralsgan_critic(fake, real)
-
-
-def hinge_critic(real: Logits, fake: Logits) -> Tensor:
-    """Real at least 1, fake at most -1, halved (Lim and Ye 2017); summed over heads."""
-    pairs = zip(_heads(real), _heads(fake), strict=True)
-    return _sum(((1 - r).clamp(min=0).mean() + (1 + f).clamp(min=0).mean()) / 2 for r, f in pairs)
-
-
-def hinge_drawer(fake: Logits) -> Tensor:
-    """Minus the mean answer, summed over heads."""
-    return _sum(-f.mean() for f in _heads(fake))
 
 
 # ---- inside
