@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from mien import analysis, picture, provenance, rendering, systems, video, weights
+from mien import analysis, per_person, picture, provenance, rendering, systems, video, weights
 from mien.cast import assign, photos_at
 from mien.clip import CHUNK, Casting, render_clip
 from mien.compose import ComposeSettings
@@ -54,11 +54,12 @@ class Result:
 class Job:
     """Everything that decides a result. `source` goes to the largest track; `cast` names tracks; `everyone` hides all.
 
-    With none of the three nobody is swapped, and the clip is only encoded anew. compose, encode, analyse: values for
-    `ComposeSettings`, `EncodeSettings` and `analysis.Settings`; analysis: a file of `mien analyse` to use; consent: what the
-    source people agree to now (else what was recorded before counts); trust: values for `TrustSettings`; home: where the
-    user's key, consents and protected people are; report: score the result, on a page beside it; chunk: frames of a clip
-    that are finished at a time.
+    With none of the three nobody is swapped, and the clip is only encoded anew. In place of photos a trained model's folder
+    may stand (its first person, or the one of the option `person`), or RUN/people/NAME; it then decides the system.
+    compose, encode, analyse: values for `ComposeSettings`, `EncodeSettings` and `analysis.Settings`; analysis: a file of
+    `mien analyse` to use; consent: what the source people agree to now (else what was recorded before counts); trust: values
+    for `TrustSettings`; home: where the user's key, consents and protected people are; report: score the result, on a page
+    beside it; chunk: frames of a clip that are finished at a time.
     """
 
     target: Path
@@ -101,9 +102,9 @@ class Job:
         consents = dict.fromkeys(self._photos(), self.consent) if consents is None else consents
         inputs = {name: _digest(path) for name, path in self._files().items()}
         settings = {
-            "system": self.system,
-            "generative": systems.generative(self.system),
-            "options": dict(self.options),
+            "system": self._system(),
+            "generative": systems.generative(self._system()),
+            "options": {k: v for k, v in self._options().items() if k not in systems.files(self._system())},
             "compose": dataclasses.asdict(ComposeSettings(**self.compose)),
             "encode": dataclasses.asdict(EncodeSettings(**self.encode)),
             "analyse": dataclasses.asdict(analysis.Settings(**self.analyse)),
@@ -112,7 +113,7 @@ class Job:
             "chunk": self.chunk,
         }
         action = "anonymise" if self.everyone else "swap"
-        networks = analysis.Settings(**self.analyse).networks() | {"parsing", *systems.cards(self.system)}
+        networks = analysis.Settings(**self.analyse).networks() | {"parsing", *systems.cards(self._system())}
         settings["engines"] = analysis.engines(networks)
         used = {name: weights.cards()[name].sha256 for name in sorted(networks)}
         return Manifest(action, inputs, used, settings, provenance.versions(), consents)
@@ -135,14 +136,43 @@ class Job:
             if not path.exists():
                 raise InputError(f"{path} does not exist: give a photo, or a folder of photos, of the source person")
 
+    def _model(self) -> per_person.Model | None:
+        """The trained model that stands in place of photos, if one does. Raises SettingsError where not all name it."""
+        paths = [path for paths in (self.source, *self.cast.values()) for path in paths]
+        homes = {per_person.home(path) for path in paths}
+        if not any(homes):
+            return None
+        if len(homes) > 1:
+            raise SettingsError("a job draws with one trained model, or from photos: name the one, or the others")
+        return per_person.read(next(home for home in homes if home))
+
+    def _system(self) -> str:
+        model = self._model()
+        return model.system if model else self.system
+
+    def _options(self) -> dict[str, Any]:
+        model = self._model()
+        return dict(self.options) | ({"run": str(model.folder)} if model else {})
+
     def _photos(self) -> dict[str, list[Path]]:
         """The photos of each person, folders opened. '' is whoever gets the largest track."""
+        model, person = self._model(), str(self.options.get("person", ""))
         people = dict(self.cast) | ({"": self.source} if self.source else {})
-        return {name: [photo for path in paths for photo in photos_at(path)] for name, paths in people.items()}
+        return {
+            name: [
+                photo
+                for path in paths
+                for photo in photos_at(model.pictures(person) if model and model.folder == path else path)
+            ]
+            for name, paths in people.items()
+        }
 
     def _files(self) -> dict[str, Path]:
         """Everything that is read, by the names it has in the manifest."""
         files = {"target": self.target}
+        options = self._options()
+        named = {name: Path(options[name]) for name in systems.files(self._system()) if options.get(name)}
+        files |= {k: per_person.read(p).weights if per_person.is_model(p) else p for k, p in named.items()}
         files |= {f"{name}/{i}": path for name, paths in self._photos().items() for i, path in enumerate(paths)}
         return files | ({"analysis": self.analysis} if self.analysis is not None else {})
 
@@ -176,7 +206,7 @@ class Job:
             raise OutputError(f"{self.out.name} is no picture format: use one of {', '.join(sorted(picture.FORMATS))}")
         pixels = picture.load(self.target)
         settings = ComposeSettings(**self.compose)
-        system = systems.load(self.system, self.options)
+        system = systems.load(self._system(), self._options())
         known, manifest = self._enrolled(system, guard)
         found = analysis.Settings(**self.analyse).finder().find(pixels) if known or self.everyone else []
         if not found and (known or self.everyone):
@@ -211,7 +241,7 @@ class Job:
     def _video(self, tell: Progress, guard: Guard) -> Result:
         """Analyse if needed, then render in chunks."""
         video.settings_for(self.out, video.probe(self.target), EncodeSettings(**self.encode))  # refuse before the work
-        system = systems.load(self.system, self.options)
+        system = systems.load(self._system(), self._options())
         known, manifest = self._enrolled(system, guard)
         casting: list[Casting] = []
         strangers: Record | None = None

@@ -27,7 +27,7 @@ from mien.faces import recognise
 from mien.types import Array, Crop, Identity, Swapped
 
 FORMAT = 1
-JSON, WEIGHTS = "model.json", "model.safetensors"
+JSON, WEIGHTS, PEOPLE = "model.json", "model.safetensors", "people"
 ALIKE = 0.4
 """Cosine from which a photo shows one of the model's people: about one stranger in 1000 comes that near."""
 RIM = 0.04
@@ -54,10 +54,25 @@ class Model:
         """The file of the weights."""
         return self.folder / WEIGHTS
 
+    def pictures(self, person: str = "") -> Path:
+        """The folder with reference pictures of a person, of the first one by default. Raises SettingsError for a stranger."""
+        name = person or self.people[0]
+        if name not in self.people:
+            raise SettingsError(f"no {name} in {self.folder}; there are {', '.join(self.people)}")
+        return self.folder / PEOPLE / name
+
 
 def is_model(path: Path) -> bool:
     """Whether a folder holds a trained model."""
     return (path / JSON).is_file()
+
+
+def home(path: Path) -> Path | None:
+    """The model that a path names: its folder, or RUN/people/NAME in it. None for anything else."""
+    for folder in (path, path.parent.parent if path.parent.name == PEOPLE else path):
+        if is_model(folder):
+            return folder
+    return None
 
 
 def read(folder: Path) -> Model:
@@ -140,7 +155,7 @@ class Cast:
                 raise SettingsError(f"no {self._config.person} in {self._config.run}; there are {', '.join(people)}")
             return {"person": np.array(people.index(self._config.person))}
         embedder = recognise.IdentityEmbedder()
-        seen = np.mean([embedder.embed(_eight_bit(crop.rgb), crop.points) for crop in source], axis=0)
+        seen = np.mean([embedder.embed(_eight_bit(crop.rgb), crop.points[None])[0] for crop in source], axis=0)
         cosines = self.model.vectors @ (seen / np.linalg.norm(seen))
         if cosines.max() < ALIKE:
             raise NoFaceError(

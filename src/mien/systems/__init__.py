@@ -3,6 +3,10 @@
 A system is a module with `Config` (frozen dataclass), `System` (an `AbstractSystem` built from a Config) and `CARDS`
 (names of the weights it needs). The module's name is its registration: dropping a file into this folder, or naming an
 importable module such as `my_lab.my_system`, is all it takes.
+
+A system that is trained for its people has two functions more: `network(config, people)` gives its networks by name
+(`model` is the one that draws), `training(config, people)` how they are trained (`phases.Training`), and a constant
+AUGMENT (`augment.Settings`): how the faces are varied that it learns from.
 """
 
 from __future__ import annotations
@@ -62,6 +66,21 @@ def summary(name: str) -> str:
 def cards(name: str) -> tuple[str, ...]:
     """Names of the weights that a system uses."""
     return tuple(_module(name).CARDS)
+
+
+def files(name: str) -> tuple[str, ...]:
+    """Names of the options that name a file or a folder: what is in it decides, not where it lies."""
+    return tuple(getattr(_module(name), "FILES", ()))
+
+
+def trainable(name: str) -> bool:
+    """Whether a system is trained for its people: its module then has `network` and `training`."""
+    return hasattr(_module(name), "training")
+
+
+def module(name: str) -> ModuleType:
+    """The module of a system, for who trains it. Raises SettingsError, naming what exists."""
+    return _module(name)
 
 
 def generative(name: str) -> bool:

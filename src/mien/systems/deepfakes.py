@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from mien import losses, per_person
+from mien import augment, losses, per_person
 from mien.errors import SettingsError
 from mien.faces import align
 from mien.nets.autoencoder import AutoEncoder, Decoder, Encoder, Inter, Path, start
@@ -22,6 +22,7 @@ from mien.types import Crop, CropSpec, Identity, Swapped
 
 CARDS: tuple[str, ...] = ()
 FILES = ("run",)
+AUGMENT = augment.Settings(grid=augment.GRIDS["deepfakes"])
 
 
 @dataclass(frozen=True)
