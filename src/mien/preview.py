@@ -20,6 +20,7 @@ from mien.errors import InputError
 from mien.phases import Batch, Drawn
 from mien.types import Array, Frame, Manifest
 from mien.video import pictures
+from mien.video.colour import BT709
 
 FOLDER, SUFFIX = "previews", ".jpg"
 MADE = Manifest("training preview")
@@ -108,7 +109,7 @@ def time_lapse(folder: Path, out: Path) -> Path:
     rate = Fraction(min(max(len(sheets) // SECONDS, SLOWEST), FASTEST))
     frames = len(sheets) + HOLD * int(rate)
     height, width = picture.load(sheets[-1]).rgb().shape[:2]
-    colour = (pictures.BT709, pictures.BT709, pictures.BT709, 1)
+    colour = (BT709, BT709, BT709, 1)
     info = video.VideoInfo(out, width, height, 0, 1 / rate, rate, "rgb24", 8, colour, "mjpeg", frames, frames / rate)
     with video.Writer(out, info, MADE) as writer:
         for index in range(frames):

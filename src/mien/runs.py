@@ -1,0 +1,305 @@
+"""A training from face sets to a model that `mien swap` takes: what decides it, its folder, starting and going on.
+
+run.json                        what decides it, written at the start
+state-NNNNNN.safetensors, log.jsonl, config.json     what the engine keeps, see `train`
+previews/000500.jpg             see `preview`
+model.safetensors, model.json, people/               the model, anew each time the run is saved, see `models`
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+from mien import augment as augmentation
+from mien import data, models, per_person, preview, provenance, systems, train
+from mien.errors import InputError, OutputError, SettingsError, TrainingError
+from mien.faceset.store import FaceSet
+from mien.phases import Batch, Training
+from mien.train.folder import states
+from mien.types import CropSpec
+from mien.watch import Several
+
+RUN = "run.json"
+FORMAT = 1
+FIXED = ("format", "system", "config", "people")
+"""What of run.json a run that goes on must have in common with the one that began."""
+HERE = ("run", "person")
+"""Options of a trained system that say where a model is used, not what it is."""
+UNLIKE = 77
+"""Added to the seed for the faces of the previews."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything that decides a model.
+
+    people: name -> folders of face sets, in the order of the network's people; options: of the system's Config; augment: of
+    `augment.Settings`, over what the system asks for; warm: a run, a safetensors file or a shipped file to start from;
+    freeze: parts of the drawing network that stay as they are (encoder, inters.neck ...); uniform_yaw: every angle equally
+    often; preview_every: steps.
+    """
+
+    system: str
+    people: Mapping[str, tuple[Path, ...]]
+    folder: Path
+    options: Mapping[str, Any] = field(default_factory=dict)
+    settings: train.Settings = field(default_factory=lambda: train.Settings(steps=20_000))
+    augment: Mapping[str, Any] = field(default_factory=dict)
+    warm: str | None = None
+    freeze: tuple[str, ...] = ()
+    uniform_yaw: bool = False
+    preview_every: int = 500
+
+    @property
+    def module(self) -> ModuleType:
+        """The system's module. Raises SettingsError for one that isn't trained."""
+        if not systems.trainable(self.system):
+            able = ", ".join(name for name in systems.names() if systems.trainable(name))
+            raise SettingsError(f"the system '{self.system}' is not trained: choose one of {able}")
+        return systems.module(self.system)
+
+    @property
+    def config(self) -> Any:
+        """The system's resolved settings. Raises SettingsError for an option it doesn't have."""
+        module = self.module
+        systems.load(self.system, self.options)
+        return module.Config(**self.options)
+
+    @property
+    def variation(self) -> augmentation.Settings:
+        """How crops are varied. Raises SettingsError for an option there isn't."""
+        usual: augmentation.Settings = getattr(self.module, "AUGMENT", augmentation.Settings())
+        chosen = dict(self.augment)
+        if unknown := [name for name in chosen if name not in {f.name for f in dataclasses.fields(usual)}]:
+            known = ", ".join(f.name for f in dataclasses.fields(usual))
+            raise SettingsError(f"the augmentation has no option '{unknown[0]}'; it has {known}")
+        if isinstance(grid := chosen.get("grid"), str):
+            if grid not in augmentation.GRIDS:
+                raise SettingsError(f"no warp is called '{grid}': choose one of {', '.join(augmentation.GRIDS)}")
+            chosen["grid"] = augmentation.GRIDS[grid]
+        return dataclasses.replace(usual, **chosen)
+
+    @property
+    def command(self) -> str:
+        """The command that does this again, without places on this machine."""
+        words = ["mien", "train", self.system, "-o", self.folder.name]
+        for name, paths in self.people.items():
+            words += [word for path in paths for word in ("--person", f"{name}={path.name}")]
+        words += [word for name, value in self.options.items() for word in ("--set", f"{name}={value}")]
+        words += [word for name, value in self.augment.items() for word in ("--augment", f"{name}={value}")]
+        usual = train.Settings(steps=0)
+        for name in ("steps", "batch", "precision", "seed"):
+            if getattr(self.settings, name) != getattr(usual, name):
+                words += [f"--{name}", str(getattr(self.settings, name))]
+        words += ["--warm-start", Path(self.warm).name] if self.warm else []
+        return shlex.join([*words, *(word for part in self.freeze for word in ("--freeze", part))])
+
+    def describe(self, people: Sequence[models.Person]) -> dict[str, Any]:
+        """What run.json says."""
+        config = {name: value for name, value in asdict(self.config).items() if name not in HERE}
+        return {
+            "format": FORMAT,
+            "system": self.system,
+            "config": config,
+            "people": [person.name for person in people],
+            "data": {person.name: {"faces": person.faces, "sets": dict(person.sets)} for person in people},
+            "settings": asdict(self.settings),
+            "augment": asdict(self.variation),
+            "warm_start": Path(self.warm).name if self.warm else None,
+            "freeze": list(self.freeze),
+            "uniform_yaw": self.uniform_yaw,
+            "command": self.command,
+            "versions": provenance.versions(),
+        }
+
+    def check(self) -> None:
+        """Refuse what can be known before any work."""
+        config = self.config
+        if any(getattr(config, name, "") for name in HERE):
+            raise SettingsError("run and person are options of a swap: leave them out of a training")
+        if not self.people or (len(self.people) < 2 and not self.freeze):
+            raise SettingsError(
+                "a training needs two people or more: name each with --person NAME=SET (one is enough "
+                "where --warm-start and --freeze keep what other people taught)"
+            )
+        for name in self.people:
+            if not name or not all(letter.isalnum() or letter in "-_ " for letter in name):
+                raise SettingsError(f"'{name}' is no name for a person: use letters, digits, - and _")
+        if self.freeze and not self.warm and not states(self.folder):
+            raise SettingsError("--freeze keeps what --warm-start brings: name both, or neither")
+        if self.settings.steps < 1 or self.settings.batch < 1 or self.preview_every < 1:
+            raise SettingsError("steps, batch and preview-every must be at least 1")
+        if self.folder.exists() and not self.folder.is_dir():
+            raise OutputError(f"{self.folder} is a file: choose a folder's name with -o")
+        if not self.folder.absolute().parent.is_dir():
+            raise OutputError(f"the folder {self.folder.absolute().parent} does not exist: make it first")
+
+    def load(self) -> Loaded:
+        """Open the face sets and see that they can serve. Raises MienError."""
+        self.check()
+        return Loaded(self)
+
+
+class Loaded:
+    """A run whose face sets are open. What is dear (crops in memory, networks) is made when it is first needed.
+
+    `notes`: what the user should know before the start, a line each.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.notes = run, list[str]()
+        self.sets = {name: [FaceSet.open(path) for path in paths] for name, paths in run.people.items()}
+        self.people = [models.known(name, sets) for name, sets in self.sets.items()]
+        self._refuse_others()
+
+    @cached_property
+    def galleries(self) -> list[data.Gallery]:
+        """Everybody's crops, in shared memory."""
+        config = self.run.config
+        normals = bool(self.run.variation.light)
+        spec = CropSpec(config.template, config.size)
+        made = [data.gallery(sets, name, spec, normals=normals) for name, sets in self.sets.items()]
+        self.notes += [line for gallery in made for line in gallery.notes]
+        return made
+
+    @cached_property
+    def training(self) -> Training:
+        """How the system is trained, with what the run freezes at rest."""
+        found: Training = self.run.module.training(self.run.config, len(self.people))
+        rests = {f"model.{part}": 1.0 for part in self.run.freeze}
+        phases = tuple(dataclasses.replace(phase, rests=dict(phase.rests) | rests) for phase in found.phases)
+        return dataclasses.replace(found, phases=phases)
+
+    @cached_property
+    def net(self) -> nn.ModuleDict:
+        """The networks: drawn anew from the seed, or from what the run starts from."""
+        torch.manual_seed(self.run.settings.seed)
+        net: nn.ModuleDict = self.run.module.network(self.run.config, len(self.people))
+        names = [name for name, _ in net["model"].named_parameters()]
+        for part in self.run.freeze:
+            if not any(name.startswith(part) for name in names):
+                raise SettingsError(f"no part of the network is called '{part}': freeze one of {_tops(names)}")
+        if self.run.warm and not states(self.run.folder):
+            taken = models.warm_start(net["model"], self.run.warm)
+            self.notes.append(taken.line())
+        return net
+
+    def batches(self, step: int) -> Iterator[Batch]:
+        """Batches from a step on; each comes from the seed and its step alone."""
+        return self._batches(self.run.settings.batch, self.run.settings.seed)(step)
+
+    @cached_property
+    def faces(self) -> Batch:
+        """A few fixed faces of each person, for previews and for the choice of the model's precision."""
+        each = max(1, preview.MOST_ROWS // len(self.people))
+        return next(self._batches(each, self.run.settings.seed + UNLIKE)(0))
+
+    def describe(self) -> str:
+        """What run.json will say."""
+        return json.dumps(self.run.describe(self.people), indent=1, default=str)
+
+    def estimate(self) -> train.Estimate:
+        """Memory and time, from a few steps. Raises TrainingError where one picture is too much."""
+        sample = next(self.batches(0))
+        return train.estimate(self.net, self.training, self.run.settings, sample)
+
+    def start(self, watches: Sequence[train.Watch] = ()) -> Path:
+        """Train to the end (or until the minutes are up), from the last checkpoint if there is one; the run's folder.
+
+        Each time it is saved, the model is written too. Raises TrainingError, OutputError.
+        """
+        folder = self.run.folder
+        _make(folder)
+        provenance.write_bytes(folder / RUN, (self.describe() + "\n").encode())
+        for person, sets in zip(self.people, self.sets.values(), strict=True):
+            if not (folder / per_person.PEOPLE / person.name).is_dir():
+                models.references(folder, person, sets)
+        keeper = _Keeper(self)
+        train.run(self.net, self.training, self.batches, self.run.settings, folder, Several([keeper, *watches]))
+        return folder
+
+    def _batches(self, count: int, seed: int) -> Callable[[int], Iterator[Batch]]:
+        run = self.run
+        return data.batches(
+            self.galleries, run.variation, self.training, run.settings.steps, count, seed, uniform_yaw=run.uniform_yaw
+        )
+
+    def _refuse_others(self) -> None:
+        """A folder that holds another run is left alone; what else changed since is told."""
+        path = self.run.folder / RUN
+        if not path.is_file():
+            if states(self.run.folder):
+                raise TrainingError(
+                    f"{self.run.folder} holds a training of something else: choose another folder with -o"
+                )
+            return
+        try:
+            before = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path} is damaged: choose another folder with -o") from error
+        now = json.loads(self.describe())
+        for name in FIXED:
+            if before.get(name) != now[name]:
+                raise TrainingError(
+                    f"{self.run.folder} was begun with another {name} ({_difference(before.get(name), now[name])}): "
+                    "give the same command, or another folder with -o"
+                )
+        for name in ("data", "settings", "augment", "freeze", "uniform_yaw"):
+            if states(self.run.folder) and before.get(name) != now[name]:
+                self.notes.append(f"{name} changed since it began: {_difference(before.get(name), now[name])}")
+
+
+class _Keeper:
+    """Writes the model each time the run is saved."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        self._loaded = loaded
+
+    def logged(self, step: int, row: Mapping[str, float]) -> None:
+        """Nothing to do."""
+
+    def saved(self, step: int, net: nn.ModuleDict) -> None:
+        """See `train.Watch`."""
+        run, people = self._loaded.run, self._loaded.people
+        config = {name: value for name, value in asdict(run.config).items() if name not in HERE}
+        about = {"seed": run.settings.seed, "command": run.command}
+        models.write(run.folder, net["model"], run.system, config, people, step, self._loaded.faces, about)
+
+    def note(self, text: str) -> None:
+        """Nothing to do."""
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be made ({error.strerror}): choose another place with -o") from error
+
+
+def _difference(before: Any, now: Any) -> str:
+    """What differs, in a few words."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+        if not any(isinstance(side.get(name), dict | list) for side in (before, now) for name in names):
+            return ", ".join(f"{name} {before.get(name)}, now {now.get(name)}" for name in names)
+        return ", ".join(names)
+    return f"{_said(before)}, now {_said(now)}"
+
+
+def _said(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _tops(names: Sequence[str]) -> str:
+    return ", ".join(dict.fromkeys(name.split(".")[0] for name in names))
