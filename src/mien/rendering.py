@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 
 import cv2
 import numpy as np
 
-from mien import compose, image, raster
+from mien import compose, geometry, image, raster
 from mien.compose import ComposeSettings, Look, colour, light, masks
 from mien.faces import align, segment, texture, topology
 from mien.systems import AbstractSystem
 from mien.trust.label import label
 from mien.trust.mark import Stamp
-from mien.types import Array, Face, Identity, Pixels, Region
+from mien.types import Array, Crop, Face, Identity, Pixels, Region
 
 TURNED = 55.0, 75.0
 """Degrees of yaw from which a face fades back to the target's own, and where nothing of the swap is left."""
@@ -29,6 +29,8 @@ LOW = 0.2
 """Score of a mesh under which its frame is left alone."""
 HIDDEN = 0.35
 """Share of a face that must be seen for it to be swapped."""
+VOUCHED = 0.05
+"""Alpha above which a system's pixel tells the colour of the face it drew."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,8 @@ class Part:
     """One face of one frame that becomes somebody: where it is, who it becomes, what its track knows.
 
     colours: smoothed vertex colours (468 x 3, 0..255 code values), None to read them off the frame; look: sharpness and
-    grain measured once for the track; hide: what can't be swapped is blurred, never shown.
+    grain measured once for the track; hide: what can't be swapped is blurred, never shown; way: pixels (x, y) that it moves
+    in a frame's time.
     """
 
     face: Face
@@ -45,6 +48,7 @@ class Part:
     colours: Array | None = None
     look: Look | None = None
     hide: bool = False
+    way: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass
@@ -67,13 +71,18 @@ class Clock:
 
 @dataclass(frozen=True)
 class _Placed:
-    """A system's answer in the frame: `rgb` float 0..1, `alpha` and `seen` H x W, `points` in the region's pixels."""
+    """A system's answer in the frame: `rgb` float 0..1 and the mesh it was drawn on, `points` in the region's pixels.
+
+    H x W each: `alpha`, what the system vouches for, beyond which `rgb` may be anything; `seen`, the inside of the mesh
+    without what covers it; `mask`, where the face goes.
+    """
 
     region: Region
     target: Array
     rgb: Array
     alpha: Array
     seen: Array
+    mask: Array
     points: Array
 
 
@@ -104,14 +113,14 @@ def _swapped(
         return pixels, "low score"
     if fade == 0:
         return pixels, "extreme pose"
-    at = _place(pixels, part, clock)
+    at = _place(pixels, part, settings, clock)
     if at.seen.sum() < HIDDEN * max(_area(at.points), 1.0):
         return pixels, OCCLUDED
     with clock.stage("compose"):
         face, mapped = _light_and_colour(at, part, settings, seed)
         look = part.look or compose.measure(at.target, mapped.apply(face), at.alpha * at.seen, settings, seed)
-        look = Look(mapped, look.detail, look.grain)
-        result, changed = compose.compose(at.target, face, at.alpha * at.seen, settings, look, seed)
+        look = replace(look, colour=mapped)
+        result, changed = compose.compose(at.target, face, at.mask, settings, look, seed, part.way)
         if fade < 1:  # after composing: a mask that is thin all over would be taken for a rim and eroded
             result = cv2.addWeighted(at.target, 1 - fade, result, fade, 0)
     with clock.stage("paste"):
@@ -149,25 +158,56 @@ class Finish:
 
 def measure(pixels: Pixels, part: Part, settings: ComposeSettings, seed: int) -> Look:
     """Sharpness and grain for a whole track, measured on its best view."""
-    at = _place(pixels, part, Clock())
+    at = _place(pixels, part, settings, Clock())
     face, mapped = _light_and_colour(at, part, settings, seed)
     return compose.measure(at.target, mapped.apply(face), at.alpha * at.seen, settings, seed)
 
 
-def _place(pixels: Pixels, part: Part, clock: Clock) -> _Placed:
+def _place(pixels: Pixels, part: Part, settings: ComposeSettings, clock: Clock) -> _Placed:
     """Crop, ask the system, bring the answer back, and see what of the face is not covered."""
     with clock.stage("crop"):
         crop = align.crop(pixels, part.face, part.system.target_spec)
     with clock.stage("system"):
         swapped = part.system.swap(part.who, [crop])[0]
     with clock.stage("uncrop"):
+        crop = _zoomed(crop, settings.face_scale)
         region, rgb, alpha = align.uncrop(swapped, crop, pixels)
         target = crop.rgb if crop.spec.template == align.NATIVE else pixels.rgb(region)
-    points = part.face.points - np.array([region.x, region.y, 0], np.float32)
+    points = crop.face.points - np.array([region.x, region.y, 0], np.float32)
     with clock.stage("mask"):
-        seen = segment.seen(target, points, segment.parse_in(pixels, part.face.points).moved(region.x, region.y))
+        hull = masks.hull(points[:468, :2], alpha.shape)
+        clear = _clear(pixels, part.face, region) if settings.occlusion else np.ones_like(hull)
+        drawn = clear if crop.spec.template == align.NATIVE else clear * _square(crop, swapped.alpha.shape, region)
+        mask = compose.cover(alpha, hull, drawn, settings)
     rgb = np.clip(rgb / np.float32(255), 0, 1) if rgb.dtype.kind == "f" else image.to_float(rgb)
-    return _Placed(region, target, rgb, alpha, seen, points)
+    return _Placed(region, target, rgb, alpha, clear * hull, mask, points)
+
+
+def _zoomed(crop: Crop, scale: float) -> Crop:
+    """The crop as if what is drawn in it, mesh included, were `scale` times as large about the middle of the face."""
+    if scale == 1:
+        return crop
+    x0, y0, x1, y1 = crop.face.box
+    middle = np.array([[(x0 + x1) / 2], [(y0 + y1) / 2]])
+    zoom = np.hstack([np.eye(2) * scale, (1 - scale) * middle])
+    face = align.face(geometry.apply(zoom, crop.face.points).astype(np.float32), crop.face.score, crop.face.track)
+    spec = replace(crop.spec, template="zoomed")  # no longer the frame's own pixels, even if it was
+    return replace(crop, to_frame=geometry.chain(crop.to_frame, zoom), spec=spec, face=face)
+
+
+def _clear(pixels: Pixels, face: Face, region: Region) -> Array:
+    """1 where nothing lies in front of the face, over a region of the frame (H x W float32)."""
+    parsing = segment.parse_in(pixels, face.points).moved(region.x, region.y)
+    low, high = segment.RAMP
+    clear = 1 - parsing.laid(parsing.of(*segment.HIDES), region.width, region.height)
+    return np.asarray(np.clip((clear - low) / (high - low), 0, 1))
+
+
+def _square(crop: Crop, shape: tuple[int, int], region: Region) -> Array:
+    """Where something was drawn at all: the crop's own outline in a region of the frame (H x W float32)."""
+    bottom, right = shape[0] - 1, shape[1] - 1
+    corners = geometry.apply(crop.to_frame, np.array([[0, 0], [right, 0], [right, bottom], [0, bottom]], np.float64))
+    return masks.polygon(corners - np.array([region.x, region.y]), (region.height, region.width))
 
 
 def _area(points: Array) -> float:
@@ -181,9 +221,10 @@ def _light_and_colour(at: _Placed, part: Part, settings: ComposeSettings, seed: 
     """The face under the target's light, and the map to the target's colours; both from colours at the vertices."""
     wanted = part.colours
     if wanted is None:
-        wanted = texture.vertex_colours(at.target, at.points) / (257 if at.target.dtype == np.uint16 else 1)
+        here = part.face.points - np.array([at.region.x, at.region.y, 0], np.float32)
+        wanted = texture.vertex_colours(at.target, here) / (257 if at.target.dtype == np.uint16 else 1)
     wanted = wanted.astype(np.float32) / 255
-    visible = texture.visibility(at.points)
+    visible = texture.visibility(at.points) * _drawn(at)
     face, own = at.rgb, texture.vertex_colours(at.rgb, at.points)
     if settings.light > 0:
         gain = _relight(own, wanted, at.points, visible, settings.light)
@@ -193,6 +234,12 @@ def _light_and_colour(at: _Placed, part: Part, settings: ComposeSettings, seed: 
     skin = skin[visible[skin] > 0.5]
     mapped = colour.fit(own[skin], wanted[skin], settings.colour, settings.strength, linear=settings.linear, seed=seed)
     return face, mapped
+
+
+def _drawn(at: _Placed) -> Array:
+    """1 for each of the 468 vertices where the system vouches for what it drew, 0 for the others."""
+    x, y = at.points[:468, :2].astype(np.float32).T[:, None]
+    return (cv2.remap(at.alpha, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)[0] > VOUCHED).astype(np.float32)
 
 
 def _relight(own: Array, wanted: Array, points: Array, visible: Array, strength: float) -> Array:

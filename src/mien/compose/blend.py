@@ -1,7 +1,7 @@
 """Joining the new face to the target: `blend(method, source, target, mask)`.
 
 Pictures are float32 RGB [0, 1], H x W x 3; masks float32 H x W, 0..1. Where the mask is 0 the result is the target's
-own pixel, exactly.
+own pixel, exactly. DeepFaceLab's overlay is `alpha` here, its seamless `poisson`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import numpy as np
 from mien.compose import poisson
 from mien.errors import SettingsError
 from mien.types import Array
+
+KEEP = 2
 
 
 def alpha(source: Array, target: Array, mask: Array) -> Array:
@@ -33,12 +35,32 @@ def _extend(source: Array, valid: Array, levels: int) -> Array:
     return source * valid[..., None] + filled * (1 - valid[..., None])
 
 
-def multiband(source: Array, target: Array, mask: Array) -> Array:
-    """Coarse detail fades over a wide band, fine detail over a narrow one (Burt, Adelson 1983).
+def raw(source: Array, target: Array, mask: Array) -> Array:
+    """The source's own pixels wherever the mask is at least a half."""
+    return np.where(mask[..., None] >= 0.5, source, target)
 
-    The difference to the target is extended smoothly beyond the mask first, so that nothing that lies there shines in.
+
+def multiband(source: Array, target: Array, mask: Array) -> Array:
+    """Coarse detail fades over a wide band, fine detail over a narrow one (Burt, Adelson 1983)."""
+    return _pyramid(source, target, mask, coarsest=4, keep=0)
+
+
+def laplacian(source: Array, target: Array, mask: Array, keep: int = KEEP) -> Array:
+    """As `multiband`, but the `keep` coarsest levels stay the target's, and with them its light.
+
+    Naruniec et al. 2020, figure 9. The coarsest level is 2 or 3 pixels wide, so that light on a scale of a quarter of the
+    face and more is kept; with four levels the features would be the target's too.
     """
-    levels = max(1, int(np.log2(max(min(mask.shape), 1))) - 4)
+    return _pyramid(source, target, mask, coarsest=1, keep=keep)
+
+
+def _pyramid(source: Array, target: Array, mask: Array, coarsest: int, keep: int) -> Array:
+    """Add the bands of source - target to the target, each under the mask at its own scale, all but the `keep` coarsest.
+
+    coarsest: the power of two that the coarsest level is at least wide. The difference is extended smoothly beyond the mask
+    first, so that nothing that lies there shines in.
+    """
+    levels = max(1, int(np.log2(max(min(mask.shape), 1))) - coarsest)
     difference, weight = _extend(source - target, (mask > 0).astype(np.float32), levels + 2), mask
     bands: list[tuple[Array, Array]] = []
     for _ in range(levels):
@@ -46,8 +68,10 @@ def multiband(source: Array, target: Array, mask: Array) -> Array:
         coarse = cv2.pyrDown(difference)
         bands.append((difference - cv2.pyrUp(coarse, dstsize=size), weight))
         difference, weight = coarse, cv2.pyrDown(weight)
-    joined = difference * weight[..., None]
-    for band, weight in reversed(bands):
+    bands.append((difference, weight))
+    (first, weight), *finer = reversed(bands[: max(len(bands) - keep, 1)])
+    joined = first * weight[..., None]
+    for band, weight in finer:
         joined = cv2.pyrUp(joined, dstsize=(weight.shape[1], weight.shape[0])) + band * weight[..., None]
     # Coarse bands spill over the mask's edge; they must have faded where the mask ends.
     rim = np.minimum(cv2.blur(mask, (5, 5)) * 2, 1) * (mask > 0)
@@ -64,7 +88,9 @@ def _poisson_mixed(source: Array, target: Array, mask: Array) -> Array:
 
 METHODS: dict[str, Callable[[Array, Array, Array], Array]] = {
     "alpha": alpha,
+    "raw": raw,
     "multiband": multiband,
+    "laplacian": laplacian,
     "poisson": _poisson,
     "poisson-mixed": _poisson_mixed,
 }

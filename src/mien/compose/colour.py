@@ -1,5 +1,8 @@
 """Colour transfer: a map fitted to samples of two faces, applied to every pixel of the source.
 
+DeepFaceLab's names for them: rct is `reinhard`, hist-match `histogram`; lct, mkl, idt, sot and mix (here always taken
+inside the masks, which it marks by "-m") are called the same.
+
 A map is an affine matrix or a small 3-D table, both smooth and cheap, so maps can be fitted on a few frames of a
 track and interpolated between them. Samples are N x 3 float RGB in [0, 1], taken by the caller inside the masks only.
 """
@@ -21,6 +24,7 @@ from mien.types import Array
 NODES = 17
 SIGMA_RATIO = 0.5, 1.4
 ENOUGH = 10
+LUMA = np.array([0.299, 0.587, 0.114])
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,22 @@ def mkl(source: Array, target: Array, seed: int) -> ColourMap:
     return ColourMap(affine=np.column_stack([linear, shift]).astype(np.float32))
 
 
+def _spread(samples: Array, power: float) -> Array:
+    """The covariance of samples, kept away from 0, to a power."""
+    return _root(np.cov(samples.T) + np.eye(3) * 1e-5, power)
+
+
+def lct(source: Array, target: Array, seed: int) -> ColourMap:
+    """Mean and covariance by whitening and colouring: the roots of both covariances, stretch clamped.
+
+    It reaches the same covariance as `mkl` but turns colours on the way, which shows where they are far from the mean.
+    """
+    left, stretch, right = np.linalg.svd(_spread(target, 0.5) @ _spread(source, -0.5))
+    linear = (left * np.clip(stretch, *SIGMA_RATIO)) @ right
+    shift = target.mean(0) - linear @ source.mean(0)
+    return ColourMap(affine=np.column_stack([linear, shift]).astype(np.float32))
+
+
 def histogram(source: Array, target: Array, seed: int) -> ColourMap:
     """Every channel's distribution by its cumulative histogram, 256 bins smoothed with sigma 2."""
     edges = np.linspace(0, 1, 257)
@@ -201,22 +221,53 @@ def idt(source: Array, target: Array, seed: int) -> ColourMap:
     return _smooth_map(source, moved, base)
 
 
+def mix(source: Array, target: Array, seed: int) -> ColourMap:
+    """CIELAB lightness by mean and spread, chroma by `sot` with everybody's lightness at the target's mean."""
+    s, t = _lab(source), _lab(target)
+    ratio = np.clip((t[:, 0].std() + 0.5) / (s[:, 0].std() + 0.5), *SIGMA_RATIO)
+    level = t[:, 0].mean()
+
+    def levelled(lab: Array) -> Array:
+        return _from_lab(np.column_stack([np.full(len(lab), level), lab[:, 1:]]))
+
+    chroma = sot(levelled(s), levelled(t), seed)
+
+    def mapped(rgb: Array) -> Array:
+        lab = _lab(rgb)
+        flat = levelled(lab)
+        lightness = (lab[:, 0] - s[:, 0].mean()) * ratio + level
+        # What `chroma` moves: colours that exist at no such lightness were cut, and keep what was cut off.
+        return _from_lab(np.column_stack([lightness, (lab + _lab(chroma.apply(flat)) - _lab(flat))[:, 1:]]))
+
+    return _table(mapped)
+
+
 METHODS: dict[str, Callable[[Array, Array, int], ColourMap]] = {
     "none": lambda source, target, seed: IDENTITY,
     "reinhard": reinhard,
+    "lct": lct,
     "mkl": mkl,
     "histogram": histogram,
     "sot": sot,
     "idt": idt,
+    "mix": mix,
 }
 
 
 def fit(
-    source: Array, target: Array, method: str = "mkl", strength: float = 1.0, *, linear: bool = False, seed: int = 0
+    source: Array,
+    target: Array,
+    method: str = "mkl",
+    strength: float = 1.0,
+    *,
+    linear: bool = False,
+    threshold: float = 1.0,
+    seed: int = 0,
 ) -> ColourMap:
     """The map that gives colours distributed like `source` (N x 3) the distribution of `target` (M x 3).
 
-    strength: 0 leaves colours as they are, 1 is the full transfer; linear: fit in linear light (sRGB curve).
+    strength: 0 leaves colours as they are, 1 is the full transfer; linear: fit in linear light (sRGB curve); threshold:
+    the share of the target's samples, from the darkest, that is aimed at: below 1, its highlights are left out.
     Samples that are not finite are dropped. With fewer than ENOUGH samples on a side only the mean is moved, with none
     nothing is. Raises SettingsError for an unknown method.
     """
@@ -225,6 +276,9 @@ def fit(
     source, target = (_finite(samples) for samples in (source, target))
     if method == "none" or not len(source) or not len(target):
         return IDENTITY
+    if threshold < 1:
+        luma = target @ LUMA
+        target = target[luma <= np.quantile(luma, threshold)]
     if linear:
         source, target = image.to_linear(source).astype(np.float64), image.to_linear(target).astype(np.float64)
     if min(len(source), len(target)) < ENOUGH:

@@ -5,6 +5,7 @@ The centre of the first pixel lies at (0, 0), so pixel x covers x - 0.5 .. x + 0
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -83,6 +84,11 @@ def erode(mask: Array, pixels: float) -> Array:
     return feather(mask, 1.0, max(pixels - 0.5, 0.0)) if pixels > 0 else mask
 
 
+def grow(mask: Array, pixels: float) -> Array:
+    """Move the mask's edge `pixels` outwards, with an edge one pixel wide."""
+    return 1 - erode(1 - mask, pixels) if pixels > 0 else mask
+
+
 def extent(mask: Array) -> float:
     """The side of a square with the mask's area, in pixels: what fractions of a face are fractions of."""
     return float(np.sqrt(cv2.sumElems(mask)[0]))
@@ -94,6 +100,17 @@ def combine(*masks: Array) -> Array:
     for mask in masks[1:]:
         result = result * mask
     return result
+
+
+KINDS: dict[str, Callable[[Array, Array, Array], Array]] = {
+    "product": lambda predicted, target, clear: predicted * (target * clear),
+    "predicted": lambda predicted, target, clear: predicted * clear,
+    "target": lambda predicted, target, clear: target * clear,
+    "union": lambda predicted, target, clear: np.maximum(predicted, target) * clear,
+    "full": lambda predicted, target, clear: clear,
+}
+"""Which mask joins the face, each H x W, 0..1. predicted: the system's own; target: the inside of the target's mesh;
+clear: 0 under what is never painted over."""
 
 
 @dataclass(frozen=True)

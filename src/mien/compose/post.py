@@ -1,4 +1,4 @@
-"""Last touches: give the new face the target's sharpness, grain and compression.
+"""Last touches: give the new face the target's sharpness, grain and compression, or those somebody asks for.
 
 Levels are measured once a track on float32 RGB [0, 1] under a mask and applied to every frame.
 """
@@ -18,6 +18,14 @@ GAIN_OF_ONE = 0.29
 LARGEST_BLUR = 4.0
 LARGEST_GAIN = 1.5
 GRAIN_LIMIT = 0.06
+STRONGEST = 3.0
+"""How many times a full `sharpen` adds what a blur takes away."""
+SOFTEST = 0.03
+"""Sigma of a full blur, as a share of the face's size."""
+LONGEST = 50.0
+"""Pixels that motion smears at most."""
+SMALLEST = 0.05
+"""Share of its pixels' side that a fully degraded face keeps."""
 _GRAIN_KERNEL = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
 SAMPLES = 4000
 
@@ -87,6 +95,41 @@ def match_sharpness(rgb: Array, source: float, target: float) -> Array:
         gain = min((ratio - 1) / GAIN_OF_ONE, LARGEST_GAIN)
         return cv2.addWeighted(rgb, 1 + gain, cv2.GaussianBlur(rgb, (0, 0), SIGMA), -gain, 0)
     return rgb
+
+
+def sharpen(rgb: Array, amount: float, size: float) -> Array:
+    """Sharpen (amount 0..1, an unsharp mask of one pixel) or blur (-1..0) a face of `size` pixels, whatever it looks like."""
+    if amount == 0:
+        return rgb
+    if amount < 0:
+        return cv2.GaussianBlur(rgb, (0, 0), max(-amount * SOFTEST * size, 0.1))
+    gain = STRONGEST * amount
+    return np.clip(cv2.addWeighted(rgb, 1 + gain, cv2.GaussianBlur(rgb, (0, 0), SIGMA), -gain, 0), 0, 1)
+
+
+def degrade(rgb: Array, amount: float) -> Array:
+    """Lose detail as a smaller picture would: shrink to 1 - amount of the size (SMALLEST at least) and enlarge again."""
+    height, width = rgb.shape[:2]
+    share = max(1 - amount, SMALLEST)
+    small = max(round(width * share), 1), max(round(height * share), 1)
+    if small == (width, height):
+        return rgb
+    shrunk = cv2.resize(rgb, small, interpolation=cv2.INTER_AREA)
+    return np.clip(cv2.resize(shrunk, (width, height), interpolation=cv2.INTER_CUBIC), 0, 1)
+
+
+def smear(rgb: Array, way: tuple[float, float]) -> Array:
+    """Blur along a straight `way` (x, y; pixels, LONGEST at most), as the shutter does to what moves; nothing is shifted."""
+    length = min(float(np.hypot(*way)), LONGEST)
+    if length < 1:
+        return rgb
+    steps = np.linspace(-0.5, 0.5, 4 * int(np.ceil(length)) + 1) * length / float(np.hypot(*way))
+    reach = int(np.ceil(length / 2)) + 1
+    kernel = np.zeros((2 * reach + 1, 2 * reach + 1), np.float32)
+    for x, y in np.outer(steps, way) + reach:
+        left, top = int(x), int(y)
+        kernel[top : top + 2, left : left + 2] += np.outer([top + 1 - y, y - top], [left + 1 - x, x - left])
+    return cv2.filter2D(rgb, cv2.CV_32F, kernel / kernel.sum(), borderType=cv2.BORDER_REPLICATE)
 
 
 @njit(cache=True, fastmath=True, nogil=True)
