@@ -48,10 +48,9 @@ def blur_out(picture: Tensor, mask: Tensor) -> Tensor:
     """The picture with its surroundings blurred away from the face: outside a hard mask, the mean of what is outside
     nearby (sigma: a 128th of the width). Gives float32."""
     sigma = picture.shape[-1] / 128
-    mask = mask.float()
-    inside = _gauss(mask, sigma)
-    near = _gauss((picture.float() + 1) * (1 - mask), sigma) / torch.where(inside < 1, 1 - inside, 1)
-    return (picture.float() + 1) * mask + near.clamp(0, 2) * (1 - mask) - 1
+    outside = 1 - mask.float()
+    near = _gauss((picture.float() + 1) * outside, sigma) / _gauss(outside, sigma).clamp(min=_FEWEST)
+    return torch.lerp(picture.float(), near - 1, outside)
 
 
 # ---- differences of pictures

@@ -44,10 +44,8 @@ def strides(patch: int) -> tuple[int, ...]:
     assert patch > 0, "a patch has pixels"
     sums = {max(1, (patch - 3) // 4 * 2 + 1), max(1, (patch + 1) // 4 * 2 + 1)}  # views are 3, 7, 11 and so on
     nearest = min(abs(1 + 2 * total - patch) for total in sums)
-    found = [
-        layout for total in sums if abs(1 + 2 * total - patch) == nearest for layout in _layouts(total)
-    ]  # fmt: skip
-    return min(found, key=lambda layout: (len(layout), -sum(layout)))
+    best = [total for total in sums if abs(1 + 2 * total - patch) == nearest]
+    return min((layout for total in best for layout in _layouts(total)), key=lambda layout: (len(layout), -sum(layout)))
 
 
 def _layouts(total: int) -> list[tuple[int, ...]]:
