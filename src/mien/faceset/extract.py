@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +58,8 @@ class Settings:
             raise SettingsError(f"margin = {self.margin} is not possible: choose 0.5 to 4")
         if self.every < 1 or (self.sharpest is not None and self.sharpest < 1):
             raise SettingsError("every and sharpest must be at least 1")
+        if self.person and self.track is not None:
+            raise SettingsError("the person to keep is named by photos or by a track: leave one out")
         if self.format not in FORMATS:
             raise SettingsError(f"no picture format '{self.format}' in face sets: choose {' or '.join(FORMATS)}")
 
@@ -100,16 +102,17 @@ def _written(sources: Sequence[Path], out: Path, settings: Settings, tell: Tell,
     for path in sources:
         if not path.exists():
             raise InputError(f"{path} does not exist: give a clip, a photo or a folder of photos")
+    names = _names(sources)
     work = _Work(settings, tell)
     with Writer(out, settings.spec, {}, overwrite, settings.format) as writer:
-        for path in sources:
+        for path, name in zip(sources, names, strict=True):
             clip = not path.is_dir() and video.is_video(path)
-            for face in work.clip(path, writer.scratch) if clip else work.photos(path):
+            for face in work.clip(path, name, writer.scratch) if clip else work.photos(path, name):
                 writer.add(face.rgb, face.mask, face.row)
         if not writer.count:
             raise NoFaceError(work.nothing(sources[0]))
         writer.about = {
-            "sources": {path.name: analysis_digest(path) for path in sources},
+            "sources": {name: _digest(path) for path, name in zip(sources, names, strict=True)},
             "settings": asdict(settings) | {"person": [path.name for path in settings.person]},
             "versions": provenance.versions(),
             "warnings": work.warnings,
@@ -117,7 +120,25 @@ def _written(sources: Sequence[Path], out: Path, settings: Settings, tell: Tell,
     return FaceSet.open(out)
 
 
-def analysis_digest(path: Path) -> str:
+def like(photos: Sequence[Path], settings: Settings | None = None) -> Array:
+    """Unit vectors (K x D) of the person of some photos, the largest face of each, for `manage.Choice`. Raises NoFaceError."""
+    found = _Work(
+        replace(settings or Settings(), person=tuple(photos), track=None), lambda stage, done, total: None
+    ).wanted
+    assert found is not None, "at least one photo is given"
+    return found
+
+
+def _names(sources: Sequence[Path]) -> list[str]:
+    """What each source is called in the set: its file's name, its folder's before it where two are the same."""
+    names = [path.name for path in sources]
+    names = [f"{p.absolute().parent.name}/{p.name}" if names.count(p.name) > 1 else p.name for p in sources]
+    if len(set(names)) < len(names):
+        raise InputError(f"{max(names, key=names.count)} is given twice: give each source once")
+    return names
+
+
+def _digest(path: Path) -> str:
     """SHA-256 of a file; folders have none."""
     return "folder" if path.is_dir() else provenance.sha256(path)
 
@@ -164,9 +185,11 @@ class _Work:
                 f"nobody in {source} is the person of the photos (nearest {self.nearest:.2f}, "
                 f"wanted {self.embedder.same}): give other photos, or leave them out"
             )
+        if self.warnings:
+            return f"no face found in {source}: {self.warnings[0]}"
         return f"no face found in {source}: choose pictures in which faces are at least {self.settings.min_face} pixels wide"
 
-    def photos(self, source: Path) -> Iterator[Described]:
+    def photos(self, source: Path, name: str) -> Iterator[Described]:
         """Every face of a photo or a folder of photos, the largest first in each."""
         if self.settings.track is not None:
             raise SettingsError(
@@ -184,13 +207,14 @@ class _Work:
             found = self.finder.find(pixels)
             if not found:
                 self.warnings.append(f"no face found in {path}")
+            label = f"{name}/{path.name}" if source.is_dir() else name
             for face in found:
-                made = cut(pixels, face, self.settings.spec, self.embedder, source=path.name)
+                made = cut(pixels, face, self.settings.spec, self.embedder, source=label)
                 if _wide(face) >= self.settings.min_face and self.is_wanted(made.row["identity"]):
                     yield made
             self.tell("extract", number + 1, len(paths))
 
-    def clip(self, source: Path, scratch: Path) -> Iterator[Described]:
+    def clip(self, source: Path, name: str, scratch: Path) -> Iterator[Described]:
         """The faces of a clip's tracks, frame by frame."""
         record = self._record(source, scratch)
         transfer = analysis.TRANSFERS.get(video.probe(source).colour[2], "sdr")
@@ -205,7 +229,7 @@ class _Work:
                 if face is not None and _wide(face) >= self.settings.min_face:
                     yield cut(
                         frame.pixels, face, self.settings.spec, self.embedder, transfer,
-                        source.name, frame.index, each.track.name,
+                        name, frame.index, each.track.name,
                     )  # fmt: skip
             self.tell("extract", frame.index + 1, len(frames.pts))
 

@@ -25,8 +25,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from mien import weights
 from mien.errors import InputError, OutputError
 from mien.types import Array, CropSpec
 
@@ -79,6 +81,7 @@ class FaceSet:
             form, count, about = str(values["format"]), int(values["faces"]), dict(values["about"])
             table = pq.read_table(folder / "faces.parquet")
             whole = table.schema.equals(SCHEMA) and len(table) == count and form in FORMATS
+            whole = whole and len(pc.unique(pc.list_value_length(table["identity"]))) <= 1
         except (OSError, KeyError, TypeError, ValueError, pa.ArrowException):
             whole = False
         if not whole:
@@ -223,8 +226,9 @@ class Writer:
         """Finish the files and rename the folder; a set that is replaced goes last."""
         if self._rows:
             self._flush()
+        about = {"identity": identity_weights(), **self.about}
         values = {
-            "version": VERSION, "spec": asdict(self.spec), "format": self.form, "faces": self.count, "about": self.about
+            "version": VERSION, "spec": asdict(self.spec), "format": self.form, "faces": self.count, "about": about
         }  # fmt: skip
         old = self.folder.with_name(self.folder.name + ".old")
         with self._writing():
@@ -245,6 +249,11 @@ class Writer:
         except OSError as error:
             why = error.strerror or "the disk may be full"
             raise OutputError(f"{self.folder} cannot be written ({why}): make room, or choose another place") from error
+
+
+def identity_weights() -> str:
+    """SHA-256 of the network that makes the identity vectors here: those of another are never compared with them."""
+    return weights.cards()["identity"].sha256
 
 
 def refuse(folder: Path, overwrite: bool) -> None:
