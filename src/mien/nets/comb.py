@@ -9,6 +9,7 @@ Pictures are B x 3 x H x W in [-1, 1].
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -25,8 +26,9 @@ class Comb(nn.Module):
     """people: how many decoders; size: the largest level, a power of two; base: channels there, doubled by every halving up to
     `widest`; latent: numbers of the code.
 
-    `grown`: the base-2 logarithm of the side drawn: 7 draws 128 pixels, 7.25 those of 256 at a quarter of their
-    strength. It is saved with the weights, so that a network draws as it was trained. Starts fully grown.
+    The stage of growth is the base-2 logarithm of the side drawn: 7 draws 128 pixels, 7.25 those of 256 at a quarter of
+    their strength. `grown` holds it, in thousandths, and is saved with the weights, so that a network draws as it was trained
+    (a whole number: no average and no rounding of weights may touch it). Starts fully grown.
     """
 
     grown: Tensor
@@ -37,25 +39,25 @@ class Comb(nn.Module):
         widths = {side: min(widest, base * size // side) for side in sides}
         self.encoder = Encoder(widths, latent)
         self.decoders = nn.ModuleDict({f"d{i}": Decoder(widths, latent) for i in range(people)})
-        self.register_buffer("grown", torch.tensor(math.log2(size)))
+        self.register_buffer("grown", torch.tensor(round(1000 * math.log2(size))))
         self.settled: float | None = None
         _start(self)
 
-    def grow(self, grown: float) -> None:
+    def grow(self, stage: float) -> None:
         """Draw at this stage from now on."""
-        self.grown.fill_(grown)
+        self.grown.fill_(round(1000 * stage))
 
     def settle(self) -> Comb:
         """Draw at the stage of now for good: what traces the network (an export) then meets no value that could change."""
-        self.settled = float(self.grown)
+        self.settled = self.grown.item() / 1000
         return self
 
     @property
     def stage(self) -> tuple[int, float]:
         """Side of the highest level in use, and its strength in (0, 1]."""
-        grown = float(self.grown) if self.settled is None else self.settled
-        level = math.ceil(grown - 1e-4)
-        return 2**level, min(1.0, 1 - level + grown)
+        stage = self.grown.item() / 1000 if self.settled is None else self.settled
+        level = math.ceil(stage)
+        return 2**level, 1 - level + stage
 
     def forward(self, x: Tensor, person: int, swap: bool = False) -> Drawn:
         """Draw faces (B x 3 x size x size) as `person`, at their own size; `sides`: the same at the level's size."""
@@ -83,9 +85,7 @@ class Encoder(nn.Module):
         super().__init__()
         sides = sorted(widths)
         self.read = nn.ModuleDict({str(side): nn.Conv2d(3, widths[side], 1) for side in sides})
-        self.levels = nn.ModuleDict(
-            {str(side): _Down(widths[side], widths[half]) for half, side in zip(sides, sides[1:], strict=False)}
-        )
+        self.levels = nn.ModuleDict({str(side): _Down(widths[side], widths[half]) for half, side in pairwise(sides)})
         inner = widths[LEAST]
         self.neck = nn.Sequential(_conv(inner, inner, 3), nn.Conv2d(inner, latent, LEAST))
 
@@ -112,9 +112,7 @@ class Decoder(nn.Module):
         sides = sorted(widths)
         inner = widths[LEAST]
         self.first = nn.Sequential(_conv(latent, inner, LEAST, LEAST - 1), _conv(inner, inner, 3))
-        self.levels = nn.ModuleDict(
-            {str(side): _Up(widths[half], widths[side]) for half, side in zip(sides, sides[1:], strict=False)}
-        )
+        self.levels = nn.ModuleDict({str(side): _Up(widths[half], widths[side]) for half, side in pairwise(sides)})
         self.show = nn.ModuleDict({str(side): nn.Conv2d(widths[side], 3, 1) for side in sides})
 
     def forward(self, code: Tensor, side: int, strength: float) -> Tensor:

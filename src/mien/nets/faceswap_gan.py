@@ -62,7 +62,7 @@ class Encoder(nn.Module):
         w = shape.base
         stages: list[nn.Module] = [nn.Conv2d(3, w, 5, 1, 2), _conv(w, 2 * w, 2)]
         for before, after in ((2 * w, 4 * w), (4 * w, 8 * w)):
-            stages += [_conv(before, after, 2, shape.norm)] + _attention(after, shape)
+            stages += [_conv(before, after, 2, shape.norm), *_attention(after, shape)]
         before, side = 8 * w, shape.size // 8
         while side > CODE:
             stages.append(_conv(before, 16 * w, 2, shape.norm))

@@ -24,12 +24,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mien import losses, per_person
+from mien import augment, losses, per_person
 from mien.errors import SettingsError
 from mien.faces import align
 from mien.nets import faceswap_gan as nets
 from mien.nets import perceptual
 from mien.nets.attention import SelfAttention
+from mien.nets.autoencoder import AutoEncoder
 from mien.nets.critics import ConditionalCritic
 from mien.phases import Batch, Drawn, Event, Moment, Optimiser, Phase, Side, Timetable, Training, at
 from mien.systems import AbstractSystem
@@ -38,6 +39,8 @@ from mien.types import Crop, CropSpec, Identity, Swapped
 CARDS: tuple[str, ...] = ()
 FILES = ("run",)
 ADVERSARIES = ("mixup", "relativistic")
+AUGMENT = augment.Settings(grid=augment.GRIDS["faceswap_gan"], zoom=0.1, flip=0.5, colour=1.0, colour_chance=0.5)
+"""C4's; colours are taken from the other people's faces only."""
 
 LEAST_ALPHA: Timetable = ((0, 0), (3 / 10, 0.5), (2 / 5, 0.2), (1 / 2, 0.4), (2 / 3, 0), (4 / 5, 0.1), (9 / 10, 0))
 """What alpha is asked to reach at least; where it is 0, alpha is pressed towards 0 instead."""
@@ -119,7 +122,7 @@ def training(config: Config, people: int) -> Training:
 
 def exchange(net: nn.Module) -> None:
     """Every person's decoder goes on with the weights of the next person's, the last with the first's."""
-    decoders = list(net["model"].decoders.values())
+    decoders = list(_model(net).decoders.values())
     kept = [{name: tensor.clone() for name, tensor in decoder.state_dict().items()} for decoder in decoders]
     for decoder, state in zip(decoders, kept[1:] + kept[:1], strict=True):
         decoder.load_state_dict(state)
@@ -134,11 +137,11 @@ def composite(drawn: Drawn, read: Tensor) -> Tensor:
 def _judge(config: Config, net: nn.Module, batch: Batch, moment: Moment) -> Mapping[str, Tensor]:
     """What the critics learn from."""
     found = []
-    for person, side in enumerate(batch):
-        critic = partial(_ask, net["critics"][person], side.warped)
-        with torch.no_grad():
-            drawn = net["model"](side.warped, person)
-            fake = composite(drawn, side.warped)
+    with torch.no_grad():
+        drawings = _drawn(_model(net), batch)
+    for side, drawn, judge in zip(batch, drawings, _critics(net), strict=True):
+        critic = partial(_ask, judge, side.warped)
+        fake = composite(drawn, side.warped)
         if config.adversary == "mixup":
             part = losses.share()
             found += [losses.mixup_critic(critic, side.target, x, part) for x in (fake, drawn.rgb)]
@@ -150,19 +153,35 @@ def _judge(config: Config, net: nn.Module, batch: Batch, moment: Moment) -> Mapp
 
 def _draw(config: Config, net: nn.Module, batch: Batch, moment: Moment) -> Mapping[str, Tensor]:
     """What encoder and decoders learn from: every term's mean over the people."""
-    found = [_terms(config, net, side, person, moment) for person, side in enumerate(batch)]
+    every = zip(_drawn(_model(net), batch), batch, _critics(net), strict=True)
+    found = [_terms(config, drawn, side, critic, moment) for drawn, side, critic in every]
     return {name: _sum([terms[name] for terms in found]) / len(found) for name in found[0]}
 
 
-def _terms(config: Config, net: nn.Module, side: Side, person: int, moment: Moment) -> dict[str, Tensor]:
-    drawn: Drawn = net["model"](side.warped, person)
+def _model(net: nn.Module) -> AutoEncoder:
+    model = net.get_submodule("model")
+    assert isinstance(model, AutoEncoder), "networks are those of `network`"
+    return model
+
+
+def _critics(net: nn.Module) -> list[nn.Module]:
+    return list(net.get_submodule("critics").children())
+
+
+def _drawn(model: AutoEncoder, batch: Batch) -> list[Drawn]:
+    """Everybody's own drawing. The encoder serves all alike and reads all at once: its large weights are then fetched once."""
+    codes = model.encode(torch.cat([side.warped for side in batch]), 0).chunk(len(batch))
+    return [model.draw(code, person) for person, code in enumerate(codes)]
+
+
+def _terms(config: Config, drawn: Drawn, side: Side, critic: nn.Module, moment: Moment) -> dict[str, Tensor]:
     fake, alpha, real = composite(drawn, side.warped), drawn.mask, side.target
     assert alpha is not None, "this system's decoders draw an alpha"
     terms = {
         "pixels": losses.mae(drawn.rgb, real),
         "eyes": losses.eyes_edges(drawn.rgb, real, side.masks["eyes"]),
         "edges": losses.edges(drawn.rgb, real),
-        "adversary": _fool(config, partial(_ask, net["critics"][person], side.warped), real, drawn.rgb, fake),
+        "adversary": _fool(config, partial(_ask, critic, side.warped), real, drawn.rgb, fake),
         "alpha": losses.alpha_mean(alpha),
         "alpha_least": losses.alpha_hinge(alpha, at(LEAST_ALPHA, moment.progress)),
         "alpha_tv": losses.alpha_tv(alpha),
