@@ -120,7 +120,7 @@ def test_the_targets_similarity_is_umeyamas() -> None:
     regular = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
     noisy = regular + rng.normal(0, 0.1, regular.shape)
     turn, shift = augment._similarity(
-        torch.tensor(noisy[None], dtype=torch.float32), torch.tensor(regular[None], dtype=torch.float32)
+        *(torch.tensor(x.reshape(1, 5, 5, 2), dtype=torch.float32) for x in (noisy, regular)), torch.ones(1, 5, 5, 1)
     )
     back = geometry.invert(geometry.fit_similarity(noisy, regular))
     assert turn[0].tolist() == pytest.approx([back[0, 0], back[1, 0]], abs=1e-5)
@@ -128,9 +128,10 @@ def test_the_targets_similarity_is_umeyamas() -> None:
 
 
 def test_a_straight_field_is_raised_straight() -> None:
+    centres = (torch.arange(24) * 2 + 1) / 24 - 1
     for nodes in (2, 3, 5, 9):
-        raised = augment._raising(24, nodes) @ torch.linspace(-1, 1, nodes)
-        assert torch.allclose(raised, augment._centres(24), atol=1e-6)
+        line = torch.cat([torch.linspace(-1, 1, nodes), torch.full((9 - nodes,), 7.0)])
+        assert torch.allclose(augment._raising(24, nodes, 9) @ line, centres, atol=1e-6)
 
 
 def test_timetables_multiply_the_strengths() -> None:

@@ -154,7 +154,7 @@ def _normals(points: Array, size: int) -> Array:
         filled = cv2.GaussianBlur(known, (0, 0), sigma) / np.maximum(far, 1e-6)[..., None]
         out = np.where((near | (far < 0.02))[..., None], out, filled)
     out[np.linalg.norm(out, axis=2) == 0] = (0, 0, -1)
-    out = cv2.GaussianBlur(out.astype(np.float32), (0, 0), 1)
+    out = cv2.GaussianBlur(out.astype(np.float32), (0, 0), size / 20)  # light has no creases
     return np.ascontiguousarray((out / np.linalg.norm(out, axis=2, keepdims=True)).transpose(2, 0, 1))
 
 
@@ -197,11 +197,11 @@ def batches(
         return [_side(galleries, person, now, step, batch, seed, uniform_yaw) for person in range(len(galleries))]
 
     def source(start: int) -> Iterator[Batch]:
-        threads = torch.get_num_threads()
-        for made in ordered(make, count(start), 1, AHEAD):
-            if torch.get_num_threads() != threads:
-                torch.set_num_threads(threads)
-            yield made
+        threads, made = torch.get_num_threads(), ordered(make, count(start), 1, AHEAD)
+        first = next(made)
+        torch.set_num_threads(threads)  # what threads to come begin with; the data's has set that to 1
+        yield first
+        yield from made
 
     return source
 
