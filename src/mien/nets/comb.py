@@ -67,7 +67,7 @@ class Comb(nn.Module):
             rgb = _enlarged(rgb)
         return drawn._replace(rgb=rgb, sides=(drawn.rgb,))
 
-    def encode(self, x: Tensor, person: int, swap: bool = False) -> Tensor:
+    def encode(self, x: Tensor, person: int = 0, swap: bool = False) -> Tensor:
         """The code, B x latent x 1 x 1; the same whoever is to be drawn."""
         side, strength = self.stage
         code: Tensor = self.encoder(smaller(x, side), side, strength)
