@@ -161,6 +161,23 @@ def test_strangers_are_named(tmp_path: Path) -> None:
     assert note == "2 of anna's 9 faces seem to be somebody else's: mixed/000003, mixed/000006"
 
 
+def test_a_set_that_shows_too_little_is_named(tmp_path: Path) -> None:
+    small = face_set(tmp_path / "small", 4, 60)
+    (note,) = data.gallery([small], "anna", CropSpec("dfl_head", 32)).notes
+    assert note.startswith("anna's crops end inside the training's frame (")
+    assert note.endswith(
+        "of it on one side is made up): extract them with --template dfl_head, or with a larger --margin"
+    )
+
+
+def test_more_threads_make_the_same_batches(people: list[data.Gallery]) -> None:
+    one, three = (
+        list(islice(data.batches(people, augment.Settings(), PLAIN, 100, 4, 7, workers=workers)(0), 6))
+        for workers in (1, 3)
+    )
+    assert all(_same(a, b) for a, b in zip(one, three, strict=True))
+
+
 def test_too_few_faces_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"^anna has 3 faces only: at least 4 are needed") as caught:
         data.gallery([face_set(tmp_path / "few", 3, 60)], "anna", SPEC)

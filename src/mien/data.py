@@ -36,6 +36,8 @@ COARSE = 4
 """Pixels of a crop to one of its map of normals, which is smooth."""
 STRANGER = 0.35
 """Cosine to the middle of a person's vectors below which a face is taken for somebody else's."""
+NARROW = 0.04
+"""Share of a crop beyond the set's pictures from which on its user is told."""
 AHEAD = 2
 """Batches that are made before they are asked for."""
 YAW_BIN = 150 / 128
@@ -89,6 +91,7 @@ def gallery(sets: Sequence[FaceSet], name: str, spec: CropSpec, *, normals: bool
     wide = stored_spec(spec)
     assert wide.size is not None
     frame = (wide.size, wide.size)
+    outside = np.zeros(len(rows))
     crops = _shared((len(rows), CHANNELS, wide.size, wide.size), gallery_bytes(len(rows), spec, normals=normals), name)
     coarse = -(-wide.size // COARSE) if normals else 0
     maps = torch.zeros(len(rows), 3, coarse, coarse)
@@ -98,7 +101,9 @@ def gallery(sets: Sequence[FaceSet], name: str, spec: CropSpec, *, normals: bool
         faces, i = rows[row]
         to_crop = align.matrix(faces.points(i), wide)
         points = geometry.apply(to_crop, faces.points(i))
-        rgb = image.warp(faces.rgb(i), to_crop, frame)
+        pixels = faces.rgb(i)
+        outside[row] = _outside(align.matrix(faces.points(i), spec), spec, len(pixels))
+        rgb = image.warp(pixels, to_crop, frame)
         seen = image.warp(faces.mask(i), to_crop, frame, border="black")
         planes = np.concatenate([rgb.transpose(2, 0, 1), _masks(points, seen, spec)])
         crops[row] = torch.from_numpy(planes)
@@ -109,7 +114,7 @@ def gallery(sets: Sequence[FaceSet], name: str, spec: CropSpec, *, normals: bool
     for _ in ordered(fill, range(len(rows)), workers, 4 * workers):
         pass
     yaw = np.concatenate([faces.column("yaw") for faces in sets])
-    return Gallery(name, spec, crops, yaw, colours, maps, _notes(sets, name))
+    return Gallery(name, spec, crops, yaw, colours, maps, _notes(sets, name, spec, float(np.median(outside))))
 
 
 def _shared(shape: tuple[int, ...], needed: int, name: str) -> Tensor:
@@ -158,7 +163,25 @@ def _normals(points: Array, size: int) -> Array:
     return np.ascontiguousarray((out / np.linalg.norm(out, axis=2, keepdims=True)).transpose(2, 0, 1))
 
 
-def _notes(sets: Sequence[FaceSet], name: str) -> tuple[str, ...]:
+def _outside(to_crop: Array, spec: CropSpec, side: int) -> float:
+    """How far a training's crop reaches beyond the set's picture, as a share of the crop."""
+    assert spec.size is not None
+    far = spec.size - 0.5
+    corners = geometry.apply(geometry.invert(to_crop), np.array([[-0.5, -0.5], [far, -0.5], [-0.5, far], [far, far]]))
+    beyond = np.maximum(-0.5 - corners, corners - (side - 0.5)).max()
+    return float(max(beyond, 0) * geometry.scale_of(to_crop) / spec.size)
+
+
+def _notes(sets: Sequence[FaceSet], name: str, spec: CropSpec, outside: float) -> tuple[str, ...]:
+    """What a person's sets lack."""
+    narrow = (
+        f"{name}'s crops end inside the training's frame ({outside:.0%} of it on one side is made up): "
+        f"extract them with --template {spec.template}, or with a larger --margin"
+    )
+    return (*_strangers(sets, name), *([narrow] if outside > NARROW else []))
+
+
+def _strangers(sets: Sequence[FaceSet], name: str) -> tuple[str, ...]:
     """Faces that seem to be of other people."""
     vectors = [faces.column("identity") for faces in sets]
     if len({v.shape[1:] for v in vectors}) != 1 or vectors[0].ndim != 2 or not vectors[0].shape[1]:
@@ -184,11 +207,13 @@ def batches(
     seed: int,
     *,
     uniform_yaw: bool = False,
+    workers: int = 1,
 ) -> Callable[[int], Iterator[Batch]]:
     """From a step to the batches from there on, without end: `batch` faces of every person, varied.
 
     Each face comes once an epoch, in a new order each time; uniform_yaw: instead, bins of yaw are drawn alike, and a face
-    of the bin. The augmentation's strengths follow the training's timetables over `total_steps`.
+    of the bin. workers: threads that make batches, a core each. The augmentation's strengths follow the training's timetables
+    over `total_steps`.
     """
 
     def make(step: int) -> Batch:
@@ -197,7 +222,7 @@ def batches(
         return [_side(galleries, person, now, step, batch, seed, uniform_yaw) for person in range(len(galleries))]
 
     def source(start: int) -> Iterator[Batch]:
-        threads, made = torch.get_num_threads(), ordered(make, count(start), 1, AHEAD)
+        threads, made = torch.get_num_threads(), ordered(make, count(start), workers, AHEAD + workers - 1)
         first = next(made)
         torch.set_num_threads(threads)  # what threads to come begin with; the data's has set that to 1
         yield first
@@ -207,7 +232,7 @@ def batches(
 
 
 def _one_thread() -> None:
-    """In the data's thread every operation runs on that one core: the others are the training's."""
+    """In a data's thread every operation runs on that one core: the others are the training's."""
     if torch.get_num_threads() != 1:
         torch.set_num_threads(1)
 
