@@ -20,13 +20,14 @@ COLOURS = {"warped": -0.5, "target": 0.5, "drawn": 0.25, "swapped": -0.25}
 class Painter(nn.Module):
     """Draws a flat colour: one where it draws a person from themselves, another where it swaps."""
 
-    def __init__(self) -> None:
+    def __init__(self, masked: bool = True) -> None:
         super().__init__()
+        self.masked = masked
         self.level = nn.Parameter(torch.zeros(1))
 
     def forward(self, x: Tensor, person: int, swap: bool = False) -> Drawn:
         colour = torch.full_like(x, COLOURS["swapped" if swap else "drawn"]) + person * 0.125
-        return Drawn(colour + self.level, torch.zeros_like(x[:, :1]))
+        return Drawn(colour + self.level, torch.zeros_like(x[:, :1]) if self.masked else None)
 
 
 def faces(side: int = 32, each: int = 8) -> list[Side]:
@@ -63,6 +64,11 @@ def test_a_sheet_shows_the_pixels_as_they_are() -> None:
     wanted = np.rint((speckled[0].permute(1, 2, 0).numpy() * 0.5 + 0.5) * 255)
     assert np.abs(shown[::2, ::2].astype(float) - wanted).max() <= 1
     assert np.array_equal(shown[::2, ::2], shown[1::2, 1::2]), "blocks of pixels, not smoothed ones"
+
+
+def test_no_mask_no_column() -> None:
+    width = 4 * (preview.SMALLEST + preview.GAP)
+    assert preview.draw(Painter(masked=False), PEOPLE, faces()).shape[1] == width
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".gif"])

@@ -50,13 +50,24 @@ class Person:
 
 
 def known(name: str, sets: Sequence[FaceSet]) -> Person:
-    """Who the faces of some sets are. The mean leaves out the half that is least like it: there strangers would be."""
+    """Who the faces of some sets are. The mean leaves out the half that is least like it: there strangers would be.
+
+    Raises InputError for a set whose identities are of another network than ours.
+    """
+    for faces in sets:
+        if faces.about.get("identity", network()) != network():
+            raise InputError(f"{faces.folder} knows its people by another network: extract it anew")
     vectors = np.concatenate([faces.column("identity") for faces in sets]).astype(np.float64)
     mean = np.median(vectors, axis=0)
     cosines = vectors @ mean
     mean = vectors[cosines >= np.median(cosines)].mean(axis=0)
     digests = {faces.folder.name: digest(faces) for faces in sets}
     return Person(name, (mean / np.linalg.norm(mean)).astype(np.float32), len(vectors), digests)
+
+
+def network() -> str:
+    """SHA-256 of the network that makes identity vectors."""
+    return weights.cards()["identity"].sha256
 
 
 def digest(faces: FaceSet) -> str:
@@ -86,7 +97,7 @@ def write(
         "config": dict(config),
         "people": [person.name for person in people],
         "vectors": [[round(float(v), 6) for v in person.vector] for person in people],
-        "network": weights.cards()["identity"].sha256,
+        "network": network(),
         "steps": steps,
         "sha256": hashlib.sha256(data).hexdigest(),
         "precision": "bfloat16" if half else "float32",

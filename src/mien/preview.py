@@ -1,7 +1,7 @@
 """What a network draws by now: a sheet of fixed faces at intervals, and a clip made of the sheets.
 
-A row a face: what training shows the network (warped), the face itself, the network's drawing of it, its mask, and the same
-face drawn as each other person. The faces and the layout stay, so that sheets of a run can be laid over each other.
+A row a face: what training shows the network (warped), the face itself, the network's drawing of it, its mask (where it has
+one), and the same face drawn as each other person. The faces and the layout stay, so that sheets of a run can be laid over each other.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from mien.video import pictures
 from mien.video.colour import BT709
 
 FOLDER, SUFFIX = "previews", ".jpg"
-MADE = Manifest("training preview")
-SMALLEST, MOST_ROWS = 128, 12
+MADE = Manifest("training preview", settings={"generative": True})
+SMALLEST, MOST_ROWS = 128, 8
 """Sides of a picture that a sheet shows at least, and rows of a sheet."""
 GAP, BAR = 6, 26
 PAPER, INK, FAINT = 24, (235, 235, 235), (150, 150, 150)
@@ -38,8 +38,9 @@ def draw(model: nn.Module, people: Sequence[str], faces: Batch, title: str = "")
     each = max(1, MOST_ROWS // len(people))
     for person, side in enumerate(faces):
         others = [other for other in range(len(people)) if other != person]
-        names = ["warped", people[person], "drawn", "mask", *(f"as {people[other]}" for other in others)]
         columns = _columns(model, side.warped[:each].float(), side.target[:each].float(), person, others)
+        masked = ["mask"] if len(columns) > 3 + len(others) else []
+        names = ["warped", people[person], "drawn", *masked, *(f"as {people[other]}" for other in others)]
         rows.append(_heading(names, columns[0].shape[2]))
         rows += [np.hstack([_framed(tile) for tile in tiles]) for tiles in zip(*columns, strict=True)]
     width = rows[0].shape[1]
@@ -55,8 +56,8 @@ def _columns(model: nn.Module, warped: Tensor, target: Tensor, person: int, othe
     drawn: Drawn = model.eval()(seen, person)
     swaps = [model(seen, other, swap=True).rgb for other in others]
     model.train(was)
-    mask = torch.ones_like(target[:, :1]) if drawn.mask is None else drawn.mask
-    tensors = [warped, target, drawn.rgb, (mask * 2 - 1).expand(-1, 3, -1, -1), *swaps]
+    mask = [] if drawn.mask is None else [(drawn.mask * 2 - 1).expand(-1, 3, -1, -1)]
+    tensors = [warped, target, drawn.rgb, *mask, *swaps]
     side = max(tensor.shape[-1] for tensor in tensors)
     side *= -(-SMALLEST // side)
     return [np.stack([_enlarged(tile, side) for tile in _pixels(tensor)]) for tensor in tensors]

@@ -14,6 +14,7 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,11 +25,12 @@ from torch import nn
 from mien import augment as augmentation
 from mien import data, models, per_person, preview, provenance, systems, train
 from mien.errors import InputError, OutputError, SettingsError, TrainingError
+from mien.faces.recognise import IdentityEmbedder
 from mien.faceset.store import FaceSet
 from mien.phases import Batch, Training
-from mien.train.folder import states
+from mien.train.folder import states, step_of
 from mien.types import CropSpec
-from mien.watch import Several
+from mien.watch import Several, span
 
 RUN = "run.json"
 FORMAT = 1
@@ -38,6 +40,9 @@ HERE = ("run", "person")
 """Options of a trained system that say where a model is used, not what it is."""
 UNLIKE = 77
 """Added to the seed for the faces of the previews."""
+SAVE_SECONDS = 300.0
+USUAL = {"steps": 40_000, "save_every": 500}
+"""Where nothing else says how many."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +52,14 @@ class Run:
     people: name -> folders of face sets, in the order of the network's people; options: of the system's Config; augment: of
     `augment.Settings`, over what the system asks for; warm: a run, a safetensors file or a shipped file to start from;
     freeze: parts of the drawing network that stay as they are (encoder, inters.neck ...); uniform_yaw: every angle equally
-    often; preview_every: steps.
+    often; preview_every: steps. Of the settings, steps = 0 and save_every = 0 leave the choice to `Loaded.prepare`.
     """
 
     system: str
     people: Mapping[str, tuple[Path, ...]]
     folder: Path
     options: Mapping[str, Any] = field(default_factory=dict)
-    settings: train.Settings = field(default_factory=lambda: train.Settings(steps=20_000))
+    settings: train.Settings = field(default_factory=lambda: train.Settings(steps=0, save_every=0))
     augment: Mapping[str, Any] = field(default_factory=dict)
     warm: str | None = None
     freeze: tuple[str, ...] = ()
@@ -138,8 +143,9 @@ class Run:
                 raise SettingsError(f"'{name}' is no name for a person: use letters, digits, - and _")
         if self.freeze and not self.warm and not states(self.folder):
             raise SettingsError("--freeze keeps what --warm-start brings: name both, or neither")
-        if self.settings.steps < 1 or self.settings.batch < 1 or self.preview_every < 1:
-            raise SettingsError("steps, batch and preview-every must be at least 1")
+        how = self.settings
+        if how.steps < 0 or how.save_every < 0 or min(how.batch, how.log_every, self.preview_every) < 1:
+            raise SettingsError("steps, batch, and the steps between two logs, saves or previews must be at least 1")
         if self.folder.exists() and not self.folder.is_dir():
             raise OutputError(f"{self.folder} is a file: choose a folder's name with -o")
         if not self.folder.absolute().parent.is_dir():
@@ -162,6 +168,11 @@ class Loaded:
         self.sets = {name: [FaceSet.open(path) for path in paths] for name, paths in run.people.items()}
         self.people = [models.known(name, sets) for name, sets in self.sets.items()]
         self._refuse_others()
+        for a, b in combinations(self.people, 2):
+            if (likeness := float(a.vector @ b.vector)) >= IdentityEmbedder.same:
+                self.notes.append(
+                    f"{a.name} and {b.name} look like one person ({likeness:.2f}): are these the right sets?"
+                )
 
     @cached_property
     def galleries(self) -> list[data.Gallery]:
@@ -209,25 +220,54 @@ class Loaded:
         """What run.json will say."""
         return json.dumps(self.run.describe(self.people), indent=1, default=str)
 
-    def estimate(self) -> train.Estimate:
-        """Memory and time, from a few steps. Raises TrainingError where one picture is too much."""
-        sample = next(self.batches(0))
-        return train.estimate(self.net, self.training, self.run.settings, sample)
+    def prepare(self) -> Iterator[str]:
+        """Get everything ready and choose what was left open; what the user should know, a line each.
 
-    def start(self, watches: Sequence[train.Watch] = ()) -> Path:
-        """Train to the end (or until the minutes are up), from the last checkpoint if there is one; the run's folder.
-
-        Each time it is saved, the model is written too. Raises TrainingError, OutputError.
+        Steps and saves that weren't chosen are those of the run that goes on; else as many as fit into the minutes, and a
+        save about every five. Raises MienError.
         """
-        folder = self.run.folder
+        _ = self.galleries, self.net
+        yield from self.notes
+        settings, before = self.run.settings, self._before()
+        told = before["settings"] if before and states(self.run.folder) else {}
+        chosen = {name: told.get(name, 0) for name in ("steps", "save_every") if not getattr(settings, name)}
+        if states(self.run.folder):
+            yield f"goes on from step {step_of(states(self.run.folder)[-1])}"
+        else:
+            found = train.estimate(self.net, self.training, settings, next(self.batches(0)))
+            chosen |= {"steps": _fitting(settings, found.seconds)} if "steps" in chosen else {}
+            chosen |= {"save_every": _rounded(SAVE_SECONDS / found.seconds)} if "save_every" in chosen else {}
+            steps = chosen.get("steps", settings.steps)
+            yield f"{found.memory / 2**30:.1f} GiB of memory, {found.seconds:.3g} s a step, {span(steps * found.seconds)}"
+        filled = {name: value or USUAL[name] for name, value in chosen.items()}
+        self.run = dataclasses.replace(self.run, settings=dataclasses.replace(settings, **filled))
+
+    def start(self, watches: Sequence[train.Watch] = (), stop: Callable[[], bool] | None = None) -> bool:
+        """Train to the end, from the last checkpoint if there is one; whether the end is reached.
+
+        Each time it is saved, the model is written too. stop: asked between two steps whether to save and leave off, as when
+        the minutes are up. Raises TrainingError, OutputError.
+        """
+        if not (self.run.settings.steps and self.run.settings.save_every):
+            self.notes += self.prepare()
+        folder, settings, net, _ = self.run.folder, self.run.settings, self.net, self.galleries
         _make(folder)
         provenance.write_bytes(folder / RUN, (self.describe() + "\n").encode())
         for person, sets in zip(self.people, self.sets.values(), strict=True):
             if not (folder / per_person.PEOPLE / person.name).is_dir():
                 models.references(folder, person, sets)
-        keeper = _Keeper(self)
-        train.run(self.net, self.training, self.batches, self.run.settings, folder, Several([keeper, *watches]))
-        return folder
+        train.run(net, self.training, self.batches, settings, folder, Several([_Keeper(self), *watches]))
+        return step_of(states(folder)[-1]) >= settings.steps
+
+    def summary(self) -> Iterator[str]:
+        """What came of it and what to do next, a line each."""
+        model = per_person.read(self.run.folder)
+        size = model.weights.stat().st_size / 1e6
+        yield f"{model.folder}: {model.system} of {', '.join(model.people)}, {model.steps} steps, {size:.0f} MB"
+        others = (
+            f"  (draws {model.people[0]}; --set person={model.people[1]} for another)" if len(model.people) > 1 else ""
+        )
+        yield f"next: mien swap {shlex.quote(str(model.folder))} TARGET -o OUT{others}"
 
     def _batches(self, count: int, seed: int) -> Callable[[int], Iterator[Batch]]:
         run = self.run
@@ -235,19 +275,26 @@ class Loaded:
             self.galleries, run.variation, self.training, run.settings.steps, count, seed, uniform_yaw=run.uniform_yaw
         )
 
-    def _refuse_others(self) -> None:
-        """A folder that holds another run is left alone; what else changed since is told."""
+    def _before(self) -> dict[str, Any] | None:
+        """run.json of the run that is there. Raises InputError, or TrainingError where something else is there."""
         path = self.run.folder / RUN
         if not path.is_file():
             if states(self.run.folder):
                 raise TrainingError(
                     f"{self.run.folder} holds a training of something else: choose another folder with -o"
                 )
-            return
+            return None
         try:
-            before = json.loads(path.read_text(encoding="utf-8"))
+            told = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise InputError(f"{path} is damaged: choose another folder with -o") from error
+        return told if isinstance(told, dict) else {}
+
+    def _refuse_others(self) -> None:
+        """A folder that holds another run is left alone; what else changed since is told."""
+        before = self._before()
+        if before is None:
+            return
         now = json.loads(self.describe())
         for name in FIXED:
             if before.get(name) != now[name]:
@@ -255,7 +302,7 @@ class Loaded:
                     f"{self.run.folder} was begun with another {name} ({_difference(before.get(name), now[name])}): "
                     "give the same command, or another folder with -o"
                 )
-        for name in ("data", "settings", "augment", "freeze", "uniform_yaw"):
+        for name in ("data", "augment", "freeze", "uniform_yaw"):
             if states(self.run.folder) and before.get(name) != now[name]:
                 self.notes.append(f"{name} changed since it began: {_difference(before.get(name), now[name])}")
 
@@ -278,6 +325,16 @@ class _Keeper:
 
     def note(self, text: str) -> None:
         """Nothing to do."""
+
+
+def _fitting(settings: train.Settings, seconds: float) -> int:
+    """Steps that the minutes suffice for, a twentieth of them left for saving."""
+    return _rounded(0.95 * 60 * settings.minutes / seconds) if settings.minutes else USUAL["steps"]
+
+
+def _rounded(steps: float) -> int:
+    """To two digits that count, at least 1."""
+    return max(1, int(float(f"{steps:.2g}")))
 
 
 def _make(folder: Path) -> None:
