@@ -150,9 +150,8 @@ def side(
     target, warped = _coloured(target, both), _coloured(warped, own)
     light = _light(dice, settings)
     if normals is not None and settings.light:
-        target, warped = (
-            _lit(x, _sample(normals, g, "bilinear"), light) for x, g in ((target, shown), (warped, source))
-        )
+        gain = _gain(normals, light)
+        target, warped = target * _sample(gain, shown, "bilinear"), warped * _sample(gain, source, "bilinear")
     target, warped = target.clamp_(0, 255), warped.clamp_(0, 255)
     warped = _compressed(_blurred(warped, dice, settings), dice, settings)
     named = {name: flat[:, i : i + 1].contiguous() for i, name in enumerate(MASKS)}
@@ -313,13 +312,15 @@ def _light(dice: Dice, settings: Settings) -> Tensor:
     return light * (settings.light * dice.chance(settings.light_chance))[:, None, None]
 
 
-def _lit(rgb: Tensor, normals: Tensor, light: Tensor) -> Tensor:
-    """Under the light instead of an even one: the quotient of irradiances (Ramamoorthi, Hanrahan 2001), mean kept."""
+def _gain(normals: Tensor, light: Tensor) -> Tensor:
+    """What encoded values are multiplied by under the light instead of an even one, B x 3 x h x w; its mean is about 1.
+
+    The quotient of two irradiances (Ramamoorthi, Hanrahan 2001), brought from linear light to encoded values.
+    """
     x, y, z = F.normalize(normals, dim=1).unbind(1)
     basis = torch.stack([x, y, -z - 0.7, x * y, y * z, x * z, x * x - y * y, 3 * z * z - 2], 1)
-    ratio = (1 + torch.einsum("bck,bkhw->bchw", light, basis)).clamp_(0.35, 2.5)
-    ratio = ratio / ratio.mean((1, 2, 3), keepdim=True)
-    return rgb * ratio ** (1 / 2.2)  # the pixels are encoded values, the quotient is of linear light
+    ratio = (1 + (light @ basis.flatten(2)).view(-1, 3, *x.shape[1:])).clamp_(0.35, 2.5)
+    return (ratio / ratio.mean((1, 2, 3), keepdim=True)) ** (1 / 2.2)
 
 
 # --- what a poor clip does ----------------------------------------------------------------------------------------------
