@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ import torch
 from safetensors.torch import load_file
 
 import facesets
-from mien import analysis, data, models, per_person, picture, runs, systems, train
+from mien import analysis, data, per_person, picture, runs, systems, train
 from mien.errors import InputError, MienError, OutputError, SettingsError, TrainingError
 from mien.faces import align
 from mien.faceset.store import FaceSet
+from mien.runs import model
 
 TINY = {"size": 32, "width": 8, "latent": 16}
 SETTINGS = train.Settings(steps=4, batch=2, log_every=2, save_every=2, threads=1)
@@ -38,14 +40,14 @@ def run(sets: Mapping[str, tuple[Path, ...]], folder: Path, **changes: Any) -> r
 def trained(sets: dict[str, tuple[Path, ...]], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that has ended."""
     folder = tmp_path_factory.mktemp("runs") / "anna_ben"
-    assert run(sets, folder).load().start()
+    assert runs.load(run(sets, folder)).start()
     return folder
 
 
 def test_a_run_leaves_a_model(trained: Path) -> None:
-    model = per_person.read(trained)
-    assert (model.system, model.people, model.steps) == ("deepfakes", ("anna", "ben"), 4)
-    assert model.config == {"size": 32, "template": "dfl_full", "width": 8, "latent": 16, "lr": 5e-5}
+    made = per_person.read(trained)
+    assert (made.system, made.people, made.steps) == ("deepfakes", ("anna", "ben"), 4)
+    assert made.config == {"size": 32, "template": "dfl_full", "width": 8, "latent": 16, "lr": 5e-5}
     told = json.loads((trained / "model.json").read_text())
     assert told["precision"] == "bfloat16"
     assert told["data"]["anna"]["faces"] == 6
@@ -69,7 +71,7 @@ def test_a_swap_draws_the_person_of_the_reference_pictures(trained: Path) -> Non
 
 
 def test_the_model_has_the_averaged_weights(sets: dict[str, tuple[Path, ...]], trained: Path) -> None:
-    loaded = run(sets, trained).load()
+    loaded = runs.load(run(sets, trained))
     net, step = train.latest(loaded.net, trained)
     assert step == 4
     saved = load_file(trained / "model.safetensors")
@@ -80,17 +82,17 @@ def test_the_model_has_the_averaged_weights(sets: dict[str, tuple[Path, ...]], t
 def test_bfloat16_only_where_it_cannot_be_seen(
     sets: dict[str, tuple[Path, ...]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loaded = run(sets, tmp_path / "run").load()
-    model = loaded.net["model"].eval()
-    exact = models.changed(model, {n: p.detach().clone() for n, p in model.named_parameters()}, loaded.faces)
+    loaded = runs.load(run(sets, tmp_path / "run"))
+    net = loaded.net["model"].eval()
+    exact = model.changed(net, {n: p.detach().clone() for n, p in net.named_parameters()}, loaded.faces)
     assert exact == (0.0, 0.0)
-    mean, rare = models.changed(model, models.halved(model), loaded.faces)
-    assert 0 < mean < rare < models.RARE_CHANGE
-    monkeypatch.setattr(models, "MEAN_CHANGE", mean / 2)
-    models.write(tmp_path, model, "deepfakes", TINY, loaded.people, 1, loaded.faces, {})
+    mean, rare = model.changed(net, model.halved(net), loaded.faces)
+    assert 0 < mean < rare < model.RARE_CHANGE
+    monkeypatch.setattr(model, "MEAN_CHANGE", mean / 2)
+    model.write(tmp_path, net, "deepfakes", TINY, loaded.people, 1, loaded.faces, {})
     assert json.loads((tmp_path / "model.json").read_text())["precision"] == "float32"
     saved = load_file(tmp_path / "model.safetensors")
-    assert all(torch.equal(saved[n], p) for n, p in model.state_dict().items())
+    assert all(torch.equal(saved[n], p) for n, p in net.state_dict().items())
 
 
 def test_stopped_and_taken_up_it_ends_with_the_same_weights(
@@ -109,11 +111,21 @@ def test_stopped_and_taken_up_it_ends_with_the_same_weights(
 
     again = run(sets, tmp_path / "again")
     with pytest.raises(Killed):
-        again.load().start([Killer()])
+        runs.load(again).start([Killer()])
     assert per_person.read(tmp_path / "again").steps == 2, "what was saved can be used"
-    assert again.load().start()
+    assert runs.load(again).start()
     whole, resumed = (load_file(folder / "model.safetensors") for folder in (trained, tmp_path / "again"))
     assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
+
+
+def test_a_model_that_is_missing_is_written_again(
+    sets: dict[str, tuple[Path, ...]], trained: Path, tmp_path: Path
+) -> None:
+    again = tmp_path / "anna_ben"
+    shutil.copytree(trained, again)
+    (again / "model.json").unlink()
+    assert runs.load(run(sets, again)).start()
+    assert (again / "model.json").read_bytes() == (trained / "model.json").read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -128,28 +140,28 @@ def test_another_run_in_the_folder_is_left_alone(
 ) -> None:
     before = (trained / "run.json").read_bytes()
     with pytest.raises(TrainingError, match=said):
-        run(sets, trained, **changes).load()
+        runs.load(run(sets, trained, **changes))
     assert (trained / "run.json").read_bytes() == before
 
 
 def test_other_people_in_the_folder(sets: dict[str, tuple[Path, ...]], trained: Path) -> None:
-    with pytest.raises(TrainingError, match="another people .anna, ben, now anna, carl."):
-        run({"anna": sets["anna"], "carl": sets["ben"]}, trained).load()
+    with pytest.raises(TrainingError, match=r"another people .anna, ben, now anna, carl.:"):
+        runs.load(run({"anna": sets["anna"], "carl": sets["ben"]}, trained))
 
 
 def test_what_changed_is_told(sets: dict[str, tuple[Path, ...]], trained: Path) -> None:
-    assert run(sets, trained).load().notes == []
-    notes = run(sets, trained, augment={"rotation": 5.0}).load().notes
+    assert runs.load(run(sets, trained)).notes == []
+    notes = runs.load(run(sets, trained, augment={"rotation": 5.0})).notes
     assert notes == ["augment changed since it began: rotation 10.0, now 5.0"]
 
 
 def test_a_foreign_folder_is_left_alone(sets: dict[str, tuple[Path, ...]], tmp_path: Path) -> None:
     (tmp_path / "state-000004.safetensors").write_bytes(b"of something else")
     with pytest.raises(TrainingError, match="something else"):
-        run(sets, tmp_path).load()
+        runs.load(run(sets, tmp_path))
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(InputError, match="damaged"):
-        run(sets, tmp_path).load()
+        runs.load(run(sets, tmp_path))
 
 
 def test_one_line_for_what_cannot_be(sets: dict[str, tuple[Path, ...]], tmp_path: Path) -> None:
@@ -171,7 +183,7 @@ def test_one_line_for_what_cannot_be(sets: dict[str, tuple[Path, ...]], tmp_path
         (run(sets, sets["anna"][0] / "set.json"), OutputError, "is a file"),
     ):
         with pytest.raises(error, match=said) as caught:
-            made.load().start()
+            runs.load(made).start()
         assert isinstance(caught.value, MienError)
         assert "\n" not in str(caught.value)
         assert not (tmp_path / "run" / "run.json").exists()
@@ -182,33 +194,37 @@ def test_faces_of_somebody_else_are_named(
 ) -> None:
     monkeypatch.setattr(data, "STRANGER", 0.6)  # averaged faces are more alike than people
     mixed = facesets.make(tmp_path / "mixed", 1, faces=8, stranger=17)
-    loaded = run(sets | {"anna": (mixed,)}, tmp_path / "run").load()
+    loaded = runs.load(run(sets | {"anna": (mixed,)}, tmp_path / "run"))
     _ = loaded.galleries
     assert loaded.notes == ["1 of anna's 8 faces seem to be somebody else's: mixed/000008"]
-    pure, mean = models.known("anna", [FaceSet.open(sets["anna"][0])]), loaded.people[0]
+    pure, mean = model.known("anna", [FaceSet.open(sets["anna"][0])]), loaded.people[0]
     assert float(pure.vector @ mean.vector) > 0.98, "a stranger doesn't move the mean"
     assert np.isclose(np.linalg.norm(mean.vector), 1)
 
 
 def test_one_person_under_two_names(sets: dict[str, tuple[Path, ...]], tmp_path: Path) -> None:
     twice = facesets.make(tmp_path / "twice", 1)
-    notes = run({"anna": sets["anna"], "ann": (twice,)}, tmp_path / "run").load().notes
+    notes = runs.load(run({"anna": sets["anna"], "ann": (twice,)}, tmp_path / "run")).notes
     assert notes == ["anna and ann look like one person (1.00): are these the right sets?"]
 
 
 def test_a_warm_start_takes_what_fits(sets: dict[str, tuple[Path, ...]], trained: Path, tmp_path: Path) -> None:
     fresh = run(sets, tmp_path / "run", options=TINY | {"latent": 24})
     warm = dataclasses.replace(fresh, warm=str(trained))
-    cold, net, old = fresh.load().net["model"], warm.load().net["model"], load_file(trained / "model.safetensors")
+    cold, net, old = (
+        runs.load(fresh).net["model"],
+        runs.load(warm).net["model"],
+        load_file(trained / "model.safetensors"),
+    )
     for name, value in net.state_dict().items():
         fits = old[name].shape == value.shape
         assert torch.equal(value, old[name].float() if fits else cold.state_dict()[name]), name
-    loaded = warm.load()
+    loaded = runs.load(warm)
     _ = loaded.net
     said = "tensors taken from anna_ben: encoder, inters.neck, decoders.d0, decoders.d1; new: inters.neck"
     assert loaded.notes[-1].endswith(said)
     with pytest.raises(TrainingError, match="nothing of"):
-        run(sets, tmp_path / "run", system="df", options={"size": 64}, warm=str(trained)).load().net  # noqa: B018
+        runs.load(run(sets, tmp_path / "run", system="df", options={"size": 64}, warm=str(trained))).net  # noqa: B018
 
 
 def test_a_person_is_added_to_a_frozen_encoder(
@@ -216,13 +232,13 @@ def test_a_person_is_added_to_a_frozen_encoder(
 ) -> None:
     people = {"carl": (facesets.make(tmp_path / "carl", 12),)}
     adopted = run(people, tmp_path / "run", warm=str(trained), freeze=("encoder",))
-    assert adopted.load().start()
+    assert runs.load(adopted).start()
     old, new = (load_file(folder / "model.safetensors") for folder in (trained, tmp_path / "run"))
     moved = {name.split(".")[0] for name, value in new.items() if not torch.equal(value, old[name])}
     assert moved == {"inters", "decoders"}
     assert per_person.read(tmp_path / "run").people == ("carl",)
     with pytest.raises(SettingsError, match="no part of the network is called 'tail'"):
-        run(people, tmp_path / "other", warm=str(trained), freeze=("tail",)).load().start()
+        runs.load(run(people, tmp_path / "other", warm=str(trained), freeze=("tail",))).start()
 
 
 def test_a_full_disk_is_one_line(
@@ -231,7 +247,7 @@ def test_a_full_disk_is_one_line(
     def full(path: Path, data: bytes) -> int:
         raise OSError(28, "No space left on device")
 
-    loaded = run(sets, tmp_path / "run").load()
+    loaded = runs.load(run(sets, tmp_path / "run"))
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OutputError, match="run.json cannot be written .No space left on device."):
+    with pytest.raises(OutputError, match=r"cannot be written .No space left on device"):
         loaded.start()

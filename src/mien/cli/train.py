@@ -64,7 +64,7 @@ def train(
 ) -> None:
     """Train a model of your own people. Killed or stopped, the same command goes on where it was."""
     from mien import preview
-    from mien.runs import Run
+    from mien.runs import Run, load
     from mien.train import Settings
 
     if batch < 1 or accumulate < 1:
@@ -77,7 +77,7 @@ def train(
         system, _people(people), out, _values(sets, "--set"), settings, _values(augment, "--augment"), warm_start,
         tuple(freeze or ()), uniform_yaw, preview_every,
     )  # fmt: skip
-    loaded = run.load()
+    loaded = load(run)
     if dry_run:
         typer.echo(loaded.describe())
         return

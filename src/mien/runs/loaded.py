@@ -1,10 +1,4 @@
-"""A training from face sets to a model that `mien swap` takes: what decides it, its folder, starting and going on.
-
-run.json                        what decides it, written at the start
-state-NNNNNN.safetensors, log.jsonl, config.json     what the engine keeps, see `train`
-previews/000500.jpg             see `preview`
-model.safetensors, model.json, people/               the model, anew each time the run is saved, see `models`
-"""
+"""A run whose face sets are open: getting ready, training, going on, and leaving other people's folders alone."""
 
 from __future__ import annotations
 
@@ -12,32 +6,28 @@ import dataclasses
 import json
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import nn
 
-from mien import augment as augmentation
-from mien import data, models, per_person, preview, provenance, systems, train
+from mien import data, per_person, preview, provenance, train
 from mien.errors import InputError, OutputError, SettingsError, TrainingError
 from mien.faces.recognise import IdentityEmbedder
 from mien.faceset.store import FaceSet
 from mien.phases import Batch, Training
+from mien.runs import model
+from mien.runs.run import Run
 from mien.train.folder import states, step_of
 from mien.types import CropSpec
 from mien.watch import Several, span
 
 RUN = "run.json"
-FORMAT = 1
 FIXED = ("format", "system", "config", "people")
 """What of run.json a run that goes on must have in common with the one that began."""
-HERE = ("run", "person")
-"""Options of a trained system that say where a model is used, not what it is."""
 UNLIKE = 77
 """Added to the seed for the faces of the previews."""
 SAVE_SECONDS = 300.0
@@ -45,116 +35,10 @@ USUAL = {"steps": 40_000, "save_every": 500}
 """Where nothing else says how many."""
 
 
-@dataclass(frozen=True)
-class Run:
-    """Everything that decides a model.
-
-    people: name -> folders of face sets, in the order of the network's people; options: of the system's Config; augment: of
-    `augment.Settings`, over what the system asks for; warm: a run, a safetensors file or a shipped file to start from;
-    freeze: parts of the drawing network that stay as they are (encoder, inters.neck ...); uniform_yaw: every angle equally
-    often; preview_every: steps. Of the settings, steps = 0 and save_every = 0 leave the choice to `Loaded.prepare`.
-    """
-
-    system: str
-    people: Mapping[str, tuple[Path, ...]]
-    folder: Path
-    options: Mapping[str, Any] = field(default_factory=dict)
-    settings: train.Settings = field(default_factory=lambda: train.Settings(steps=0, save_every=0))
-    augment: Mapping[str, Any] = field(default_factory=dict)
-    warm: str | None = None
-    freeze: tuple[str, ...] = ()
-    uniform_yaw: bool = False
-    preview_every: int = 500
-
-    @property
-    def module(self) -> ModuleType:
-        """The system's module. Raises SettingsError for one that isn't trained."""
-        if not systems.trainable(self.system):
-            able = ", ".join(name for name in systems.names() if systems.trainable(name))
-            raise SettingsError(f"the system '{self.system}' is not trained: choose one of {able}")
-        return systems.module(self.system)
-
-    @property
-    def config(self) -> Any:
-        """The system's resolved settings. Raises SettingsError for an option it doesn't have."""
-        module = self.module
-        systems.load(self.system, self.options)
-        return module.Config(**self.options)
-
-    @property
-    def variation(self) -> augmentation.Settings:
-        """How crops are varied. Raises SettingsError for an option there isn't."""
-        usual: augmentation.Settings = getattr(self.module, "AUGMENT", augmentation.Settings())
-        chosen = dict(self.augment)
-        if unknown := [name for name in chosen if name not in {f.name for f in dataclasses.fields(usual)}]:
-            known = ", ".join(f.name for f in dataclasses.fields(usual))
-            raise SettingsError(f"the augmentation has no option '{unknown[0]}'; it has {known}")
-        if isinstance(grid := chosen.get("grid"), str):
-            if grid not in augmentation.GRIDS:
-                raise SettingsError(f"no warp is called '{grid}': choose one of {', '.join(augmentation.GRIDS)}")
-            chosen["grid"] = augmentation.GRIDS[grid]
-        return dataclasses.replace(usual, **chosen)
-
-    @property
-    def command(self) -> str:
-        """The command that does this again, without places on this machine."""
-        words = ["mien", "train", self.system, "-o", self.folder.name]
-        for name, paths in self.people.items():
-            words += [word for path in paths for word in ("--person", f"{name}={path.name}")]
-        words += [word for name, value in self.options.items() for word in ("--set", f"{name}={value}")]
-        words += [word for name, value in self.augment.items() for word in ("--augment", f"{name}={value}")]
-        usual = train.Settings(steps=0)
-        for name in ("steps", "batch", "precision", "seed"):
-            if getattr(self.settings, name) != getattr(usual, name):
-                words += [f"--{name}", str(getattr(self.settings, name))]
-        words += ["--warm-start", Path(self.warm).name] if self.warm else []
-        return shlex.join([*words, *(word for part in self.freeze for word in ("--freeze", part))])
-
-    def describe(self, people: Sequence[models.Person]) -> dict[str, Any]:
-        """What run.json says."""
-        config = {name: value for name, value in asdict(self.config).items() if name not in HERE}
-        return {
-            "format": FORMAT,
-            "system": self.system,
-            "config": config,
-            "people": [person.name for person in people],
-            "data": {person.name: {"faces": person.faces, "sets": dict(person.sets)} for person in people},
-            "settings": asdict(self.settings),
-            "augment": asdict(self.variation),
-            "warm_start": Path(self.warm).name if self.warm else None,
-            "freeze": list(self.freeze),
-            "uniform_yaw": self.uniform_yaw,
-            "command": self.command,
-            "versions": provenance.versions(),
-        }
-
-    def check(self) -> None:
-        """Refuse what can be known before any work."""
-        config = self.config
-        if any(getattr(config, name, "") for name in HERE):
-            raise SettingsError("run and person are options of a swap: leave them out of a training")
-        if not self.people or (len(self.people) < 2 and not self.freeze):
-            raise SettingsError(
-                "a training needs two people or more: name each with --person NAME=SET (one is enough "
-                "where --warm-start and --freeze keep what other people taught)"
-            )
-        for name in self.people:
-            if not name or not all(letter.isalnum() or letter in "-_ " for letter in name):
-                raise SettingsError(f"'{name}' is no name for a person: use letters, digits, - and _")
-        if self.freeze and not self.warm and not states(self.folder):
-            raise SettingsError("--freeze keeps what --warm-start brings: name both, or neither")
-        how = self.settings
-        if how.steps < 0 or how.save_every < 0 or min(how.batch, how.log_every, self.preview_every) < 1:
-            raise SettingsError("steps, batch, and the steps between two logs, saves or previews must be at least 1")
-        if self.folder.exists() and not self.folder.is_dir():
-            raise OutputError(f"{self.folder} is a file: choose a folder's name with -o")
-        if not self.folder.absolute().parent.is_dir():
-            raise OutputError(f"the folder {self.folder.absolute().parent} does not exist: make it first")
-
-    def load(self) -> Loaded:
-        """Open the face sets and see that they can serve. Raises MienError."""
-        self.check()
-        return Loaded(self)
+def load(run: Run) -> Loaded:
+    """Open the face sets of a run and see that they can serve. Raises MienError."""
+    run.check()
+    return Loaded(run)
 
 
 class Loaded:
@@ -166,7 +50,7 @@ class Loaded:
     def __init__(self, run: Run) -> None:
         self.run, self.notes = run, list[str]()
         self.sets = {name: [FaceSet.open(path) for path in paths] for name, paths in run.people.items()}
-        self.people = [models.known(name, sets) for name, sets in self.sets.items()]
+        self.people = [model.known(name, sets) for name, sets in self.sets.items()]
         self._refuse_others()
         for a, b in combinations(self.people, 2):
             if (likeness := float(a.vector @ b.vector)) >= IdentityEmbedder.same:
@@ -202,7 +86,7 @@ class Loaded:
             if not any(name.startswith(part) for name in names):
                 raise SettingsError(f"no part of the network is called '{part}': freeze one of {_tops(names)}")
         if self.run.warm and not states(self.run.folder):
-            taken = models.warm_start(net["model"], self.run.warm)
+            taken = model.warm_start(net["model"], self.run.warm)
             self.notes.append(taken.line())
         return net
 
@@ -233,13 +117,13 @@ class Loaded:
         chosen = {name: told.get(name, 0) for name in ("steps", "save_every") if not getattr(settings, name)}
         if states(self.run.folder):
             yield f"goes on from step {step_of(states(self.run.folder)[-1])}"
-        else:
+        elif hasattr(train, "estimate"):
             found = train.estimate(self.net, self.training, settings, next(self.batches(0)))
             chosen |= {"steps": _fitting(settings, found.seconds)} if "steps" in chosen else {}
             chosen |= {"save_every": _rounded(SAVE_SECONDS / found.seconds)} if "save_every" in chosen else {}
             steps = chosen.get("steps", settings.steps)
             yield f"{found.memory / 2**30:.1f} GiB of memory, {found.seconds:.3g} s a step, {span(steps * found.seconds)}"
-        filled = {name: value or USUAL[name] for name, value in chosen.items()}
+        filled: dict[str, Any] = {name: value or USUAL[name] for name, value in chosen.items()}
         self.run = dataclasses.replace(self.run, settings=dataclasses.replace(settings, **filled))
 
     def start(self, watches: Sequence[train.Watch] = (), stop: Callable[[], bool] | None = None) -> bool:
@@ -254,20 +138,24 @@ class Loaded:
         _make(folder)
         provenance.write_bytes(folder / RUN, (self.describe() + "\n").encode())
         for person, sets in zip(self.people, self.sets.values(), strict=True):
-            if not (folder / per_person.PEOPLE / person.name).is_dir():
-                models.references(folder, person, sets)
-        train.run(net, self.training, self.batches, settings, folder, Several([_Keeper(self), *watches]))
-        return step_of(states(folder)[-1]) >= settings.steps
+            if not any((folder / per_person.PEOPLE / person.name).glob("*.png")):
+                model.references(folder, person, sets)
+        keeper = _Keeper(self)
+        mean = train.run(net, self.training, self.batches, settings, folder, Several([keeper, *watches]))
+        step = step_of(states(folder)[-1])
+        if keeper.kept != step and not (per_person.is_model(folder) and per_person.read(folder).steps == step):
+            keeper.saved(step, mean)  # it was killed between the checkpoint and the model
+        return step >= settings.steps
 
     def summary(self) -> Iterator[str]:
         """What came of it and what to do next, a line each."""
-        model = per_person.read(self.run.folder)
-        size = model.weights.stat().st_size / 1e6
-        yield f"{model.folder}: {model.system} of {', '.join(model.people)}, {model.steps} steps, {size:.0f} MB"
+        made = per_person.read(self.run.folder)
+        size = made.weights.stat().st_size / 1e6
+        yield f"{made.folder}: {made.system} of {', '.join(made.people)}, {made.steps} steps, {size:.0f} MB"
         others = (
-            f"  (draws {model.people[0]}; --set person={model.people[1]} for another)" if len(model.people) > 1 else ""
+            f"  (draws {made.people[0]}; --set person={made.people[1]} for another)" if len(made.people) > 1 else ""
         )
-        yield f"next: mien swap {shlex.quote(str(model.folder))} TARGET -o OUT{others}"
+        yield f"next: mien swap {shlex.quote(str(made.folder))} TARGET -o OUT{others}"
 
     def _batches(self, count: int, seed: int) -> Callable[[int], Iterator[Batch]]:
         run = self.run
@@ -311,7 +199,7 @@ class _Keeper:
     """Writes the model each time the run is saved."""
 
     def __init__(self, loaded: Loaded) -> None:
-        self._loaded = loaded
+        self._loaded, self.kept = loaded, -1
 
     def logged(self, step: int, row: Mapping[str, float]) -> None:
         """Nothing to do."""
@@ -319,9 +207,9 @@ class _Keeper:
     def saved(self, step: int, net: nn.ModuleDict) -> None:
         """See `train.Watch`."""
         run, people = self._loaded.run, self._loaded.people
-        config = {name: value for name, value in asdict(run.config).items() if name not in HERE}
         about = {"seed": run.settings.seed, "command": run.command}
-        models.write(run.folder, net["model"], run.system, config, people, step, self._loaded.faces, about)
+        model.write(run.folder, net["model"], run.system, run.told, people, step, self._loaded.faces, about)
+        self.kept = step
 
     def note(self, text: str) -> None:
         """Nothing to do."""
