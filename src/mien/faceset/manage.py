@@ -197,10 +197,13 @@ def merge(sets: Sequence[FaceSet], out: Path, overwrite: bool = False) -> FaceSe
 
 
 def parts(faces: FaceSet, by: str | float) -> dict[str, Array]:
-    """Name -> rows of each part. by: source, track or person; or a share of the faces, which then come in two parts.
+    """Name -> rows of each part. by: source, track or person (the one with most faces first), or a share of the faces.
 
-    A share is taken from the beginning of each source, so that the frames of the two parts are far from each other.
+    A share makes two parts. It is taken from the beginning of each source, so that the frames of the two parts are far from each other.
     """
+    if by == "person":
+        who = likeness.people(faces)
+        return {f"person{k + 1}": np.flatnonzero(who == k) for k in range(who.max(initial=-1) + 1)}
     if isinstance(by, str):
         return {name: rows for name, rows in _groups(_labels(faces, by))}
     if not 0 < by < 1:
@@ -258,8 +261,6 @@ def _copy(writer: Writer, faces: FaceSet, order: Sequence[int] | Array) -> None:
 
 def _labels(faces: FaceSet, by: str) -> Array:
     """A text for each face (N). Raises SettingsError."""
-    if by == "person":
-        return np.array([f"person{number + 1}" for number in likeness.people(faces)])
     stems = np.array([Path(source).with_suffix("").as_posix().replace("/", "_") for source in faces.column("source")])
     if by == "source":
         return stems
