@@ -199,7 +199,7 @@ def merge(sets: Sequence[FaceSet], out: Path, overwrite: bool = False) -> FaceSe
 def parts(faces: FaceSet, by: str | float) -> dict[str, Array]:
     """Name -> rows of each part. by: source, track or person (the one with most faces first), or a share of the faces.
 
-    A share makes two parts. It is taken from the beginning of each source, so that the frames of the two parts are far from each other.
+    A share makes two parts. It is taken from the beginning of each source, so that the two parts' frames are far apart.
     """
     if by == "person":
         who = likeness.people(faces)
