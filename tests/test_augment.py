@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from mien import augment, geometry
-from mien.augment import GRIDS, Dice, Grid, Settings
+from mien.augment import GRIDS, Grid, Settings, colour, place
+from mien.augment.settings import Dice
+from mien.phases import Side
 
 SIZE, STORED = 32, 42
 STILL = Settings(rotation=0, zoom=0, shift=0, flip=0, warp=0)
@@ -30,7 +32,7 @@ def inner(pictures: Tensor) -> Tensor:
     return pictures[..., cut : cut + SIZE, cut : cut + SIZE] / 127.5 - 1
 
 
-def varied(settings: Settings, seed: int = 1, count: int = 4, **more: Tensor) -> augment.Side:
+def varied(settings: Settings, seed: int = 1, count: int = 4, **more: Tensor) -> Side:
     return augment.side(crops(count), SIZE, settings, torch.Generator().manual_seed(seed), **more)
 
 
@@ -94,7 +96,7 @@ def test_the_warp_moves_the_input_only_or_the_target_by_a_similarity() -> None:
 
 def _nodes(grid: Grid, count: int = 2000) -> tuple[Tensor, Tensor]:
     dice = Dice(torch.Generator().manual_seed(3), count)
-    return augment.grids(dice, replace(STILL, warp=1, grid=grid), 16, 16)
+    return place.grids(dice, replace(STILL, warp=1, grid=grid), 16, 16)
 
 
 def test_interior_nodes_leave_the_border() -> None:
@@ -108,8 +110,8 @@ def test_interior_nodes_leave_the_border() -> None:
 def test_a_node_moves_by_its_sigma(grid: Grid) -> None:
     size = 17 * 4  # every 17th border of pixels is a node; look between the two pixels about it
     dice = Dice(torch.Generator().manual_seed(3), 500)
-    moved = augment.grids(dice, replace(STILL, warp=1, grid=grid), size, size)[0]
-    still = augment.grids(dice, STILL, size, size)[0]
+    moved = place.grids(dice, replace(STILL, warp=1, grid=grid), size, size)[0]
+    still = place.grids(dice, STILL, size, size)[0]
     node = (moved - still)[:, 33:35, 33:35].mean((1, 2)) / (2 / 4)
     assert float(node.std()) == pytest.approx(grid.sigma[0], rel=0.06)
 
@@ -119,7 +121,7 @@ def test_the_targets_similarity_is_umeyamas() -> None:
     axis = np.linspace(-1, 1, 5)
     regular = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
     noisy = regular + rng.normal(0, 0.1, regular.shape)
-    turn, shift = augment._similarity(
+    turn, shift = place.similarity(
         *(torch.tensor(x.reshape(1, 5, 5, 2), dtype=torch.float32) for x in (noisy, regular)), torch.ones(1, 5, 5, 1)
     )
     back = geometry.invert(geometry.fit_similarity(noisy, regular))
@@ -131,7 +133,7 @@ def test_a_straight_field_is_raised_straight() -> None:
     centres = (torch.arange(24) * 2 + 1) / 24 - 1
     for nodes in (2, 3, 5, 9):
         line = torch.cat([torch.linspace(-1, 1, nodes), torch.full((9 - nodes,), 7.0)])
-        assert torch.allclose(augment._raising(24, nodes, 9) @ line, centres, atol=1e-6)
+        assert torch.allclose(place.raising(24, nodes, 9) @ line, centres, atol=1e-6)
 
 
 def test_timetables_multiply_the_strengths() -> None:
@@ -155,9 +157,9 @@ def test_colours_go_all_the_way_to_the_other_face() -> None:
     whole = torch.full((4, STORED, STORED), 255)
     own, others = augment.statistics(rgb, whole), augment.statistics(rgb.flip(0), whole)
     others[:, 3:] = own[:, 3:] * 0.8
-    moved = augment._coloured(rgb.float(), augment._transfer(own, others, torch.ones(4)))
+    moved = colour.coloured(rgb.float(), colour.transfer(own, others, torch.ones(4)))
     assert torch.allclose(augment.statistics(moved, whole), others, atol=1e-2)
-    kept = augment._coloured(rgb.float(), augment._transfer(own, others, torch.zeros(4)))
+    kept = colour.coloured(rgb.float(), colour.transfer(own, others, torch.zeros(4)))
     assert torch.allclose(kept, rgb.float(), atol=0.1)
 
 
@@ -181,8 +183,8 @@ def test_colour_and_light_are_the_targets_too_hsv_is_not() -> None:
 def test_an_even_surface_stays_as_bright() -> None:
     normals = torch.zeros(2, 3, 8, 8)
     normals[:, 2] = -1
-    light = augment._light(Dice(torch.Generator().manual_seed(1), 2), Settings(light=1, light_chance=1))
-    assert (augment._gain(normals, light) - 1).abs().max() < 0.2, "only a tint"
+    light = colour.lights(Dice(torch.Generator().manual_seed(1), 2), Settings(light=1, light_chance=1))
+    assert (colour.gain(normals, light) - 1).abs().max() < 0.2, "only a tint"
 
 
 @pytest.mark.parametrize("field", ["blur", "compression"])
