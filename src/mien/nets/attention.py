@@ -40,5 +40,5 @@ class SelfAttention(nn.Module):
 
 
 def _places(x: Tensor) -> Tensor:
-    """B x C x H x W -> B x 1 x (H W) x C: one head, a vector a place."""
-    return x.permute(0, 2, 3, 1).flatten(1, 2).unsqueeze(1)
+    """B x C x H x W -> B x 1 x (H W) x C: one head, a vector a place, its numbers side by side (the kernel wants them so)."""
+    return x.permute(0, 2, 3, 1).flatten(1, 2).unsqueeze(1).contiguous()
