@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import portraits
+import tiny
 from mien import analysis, systems
 from mien.errors import NoFaceError, SettingsError
 from mien.faces import align
@@ -41,6 +44,11 @@ def sources(finder: analysis.Finder) -> list[tuple[Picture, Face]]:
     return [(picture, finder.find(picture)[0]) for picture in pictures]
 
 
+def loaded(name: str, options: Mapping[str, Any] | None = None) -> systems.AbstractSystem:
+    """A system as it comes; one that draws from a file of its user's, from the smallest there is."""
+    return systems.load(name, {**tiny.options(name), **(options or {})})
+
+
 def enrolled(system: systems.AbstractSystem, sources: list[tuple[Picture, Face]]) -> dict[str, np.ndarray]:
     return dict(system.enroll([align.crop(picture, face, system.source_spec) for picture, face in sources]))
 
@@ -67,7 +75,7 @@ def test_the_folder_is_listed() -> None:
 def test_it_declares_itself(name: str) -> None:
     assert len(systems.summary(name)) > 20
     assert all(isinstance(card, str) for card in systems.cards(name))
-    system = systems.load(name)
+    system = loaded(name)
     for spec in (system.source_spec, system.target_spec):
         assert spec.template in (*align.TEMPLATES, align.NATIVE)
         assert (spec.size is None) == (spec.template == align.NATIVE)
@@ -76,7 +84,7 @@ def test_it_declares_itself(name: str) -> None:
 
 @every_system
 def test_a_real_photo(name: str, photo: Picture, face: Face, sources: list[tuple[Picture, Face]]) -> None:
-    system = systems.load(name)
+    system = loaded(name)
     crop = align.crop(photo, face, system.target_spec)
     who = enrolled(system, sources)
     assert all(isinstance(value, np.ndarray) for value in who.values())
@@ -93,7 +101,7 @@ def test_a_real_photo(name: str, photo: Picture, face: Face, sources: list[tuple
 def test_many_crops_are_answered_in_order(
     name: str, photo: Picture, face: Face, sources: list[tuple[Picture, Face]]
 ) -> None:
-    system = systems.load(name)
+    system = loaded(name)
     who = enrolled(system, sources)
     faces = [face, align.face(face.points + np.array([3, 1, 0], np.float32), 1.0)]
     crops = [align.crop(photo, each, system.target_spec) for each in faces]
@@ -108,7 +116,7 @@ def test_many_crops_are_answered_in_order(
 def test_it_is_determined(name: str, photo: Picture, face: Face, sources: list[tuple[Picture, Face]]) -> None:
     answers = []
     for _ in range(2):
-        system = systems.load(name)
+        system = loaded(name)
         crop = align.crop(photo, face, system.target_spec)
         answers += system.swap(enrolled(system, sources), [crop])
     np.testing.assert_array_equal(answers[0].rgb, answers[1].rgb)
@@ -119,7 +127,7 @@ def test_it_is_determined(name: str, photo: Picture, face: Face, sources: list[t
 def test_an_identity_can_be_saved(
     name: str, photo: Picture, face: Face, sources: list[tuple[Picture, Face]], tmp_path: Path
 ) -> None:
-    system = systems.load(name)
+    system = loaded(name)
     crop = align.crop(photo, face, system.target_spec)
     who = enrolled(system, sources)
     np.savez(tmp_path / "who.npz", allow_pickle=False, **who)
@@ -136,7 +144,7 @@ def test_a_face_cut_by_the_edge(
     name: str, photo: Picture, face: Face, sources: list[tuple[Picture, Face]], shift: tuple[int, int]
 ) -> None:
     """The picture is moved under the face, so that only a part of it, or nothing, is inside."""
-    system = systems.load(name)
+    system = loaded(name)
     rolled = Picture(np.roll(photo.array, shift, axis=(1, 0)))
     moved = align.face(face.points + np.array([*shift, 0], np.float32), 1.0)
     well_formed(system, align.crop(rolled, moved, system.target_spec), enrolled(system, sources))
@@ -147,19 +155,20 @@ def test_a_face_cut_by_the_edge(
 @every_system
 def test_sixteen_bits(name: str, photo: Picture, face: Face, sources: list[tuple[Picture, Face]]) -> None:
     """The same target and the same sources, deeper: the same face."""
-    system = systems.load(name)
+    system = loaded(name)
     deep = Picture(photo.array.astype(np.uint16) * 257)
     who = enrolled(system, sources)
     flat_rgb = well_formed(system, align.crop(photo, face, system.target_spec), who)
     deep_rgb = well_formed(system, align.crop(deep, face, system.target_spec), who)
-    assert np.abs(flat_rgb - deep_rgb).max() < 0.02
+    assert np.abs(flat_rgb - deep_rgb).mean() < 0.005
+    assert systems.trainable(name) or np.abs(flat_rgb - deep_rgb).max() < 0.02, "an untrained network is restless"
     deep_sources = [(Picture(p.array.astype(np.uint16) * 257), f) for p, f in sources]
     well_formed(system, align.crop(photo, face, system.target_spec), enrolled(system, deep_sources))
 
 
 @every_system
 def test_a_tiny_face(name: str, photo: Picture, face: Face, sources: list[tuple[Picture, Face]]) -> None:
-    system = systems.load(name)
+    system = loaded(name)
     small = Picture(np.ascontiguousarray(photo.array[::8, ::8]))
     tiny = align.face(face.points / 8, 1.0)
     well_formed(system, align.crop(small, tiny, system.target_spec), enrolled(system, sources))
@@ -168,22 +177,22 @@ def test_a_tiny_face(name: str, photo: Picture, face: Face, sources: list[tuple[
 @every_system
 def test_nobody_cannot_be_enrolled(name: str) -> None:
     with pytest.raises(NoFaceError):
-        systems.load(name).enroll([])
+        loaded(name).enroll([])
 
 
 @every_system
 def test_unknown_options_are_refused(name: str) -> None:
     with pytest.raises(SettingsError, match="nobody"):
-        systems.load(name, {"nobody": 1})
+        systems.load(name, {**tiny.options(name), "nobody": 1})
 
 
 @every_system
 def test_every_option_has_a_default_that_can_be_said(name: str) -> None:
-    config = systems.load(name).config  # type: ignore[attr-defined]
+    config = loaded(name).config  # type: ignore[attr-defined]
     assert dataclasses.is_dataclass(config)
     with pytest.raises(dataclasses.FrozenInstanceError):
         setattr(config, dataclasses.fields(config)[0].name, None)
-    assert type(systems.load(name, dataclasses.asdict(config)).config) is type(config)  # type: ignore[attr-defined]
+    assert type(loaded(name, dataclasses.asdict(config)).config) is type(config)  # type: ignore[attr-defined]
     assert replace(config) == config
 
 

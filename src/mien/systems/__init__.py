@@ -6,7 +6,8 @@ importable module such as `my_lab.my_system`, is all it takes.
 
 A system that is trained for its people has two functions more: `network(config, people)` gives its networks by name
 (`model` is the one that draws), `training(config, people)` how they are trained (`phases.Training`), and a constant
-AUGMENT (`augment.Settings`): how the faces are varied that it learns from.
+AUGMENT (`augment.Settings`), how the faces are varied that it learns from, and TINY (a Config), its smallest network, on which
+everything is tried before hours are spent.
 """
 
 from __future__ import annotations

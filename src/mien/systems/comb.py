@@ -69,6 +69,9 @@ class Config:
             raise SettingsError(f"fade = {self.fade} is not possible: choose 0 to 1")
 
 
+TINY = Config(size=64, base=4, widest=16, latent=16)
+
+
 def network(config: Config, people: int) -> nn.ModuleDict:
     """`model`, at its first stage."""
     model = Comb(people, config.size, config.base, config.widest, config.latent)

@@ -46,6 +46,9 @@ class Config:
             raise SettingsError(f"size = {self.size} is not possible: choose a multiple of 16, 32 or more")
 
 
+TINY = Config(size=32, width=8, latent=16)
+
+
 def network(config: Config, people: int) -> nn.ModuleDict:
     """`model`: the networks for so many people."""
     w, side = config.width, config.size // 16
@@ -63,8 +66,8 @@ def training(config: Config, people: int) -> Training:
 
 
 def _losses(net: nn.Module, batch: Batch, moment: Moment) -> Mapping[str, Tensor]:
-    model = net["model"]
-    apart = [losses.mae(model(side.warped, person).rgb, side.target) for person, side in enumerate(batch)]
+    drawn = net["model"].together([side.warped for side in batch])
+    apart = [losses.mae(one.rgb, side.target) for one, side in zip(drawn, batch, strict=True)]
     return {"mae": sum(apart[1:], apart[0]) / len(apart)}
 
 

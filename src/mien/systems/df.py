@@ -38,6 +38,9 @@ class Config(sae.Settings):
             raise SettingsError(f"true_face = {self.true_face} is not possible: choose 0 to 1")
 
 
+TINY = Config(size=64, latent=16, encoder=8, decoder=8, mask=4)
+
+
 def network(config: Config, people: int) -> nn.ModuleDict:
     """`model`, and the critics that the settings ask for."""
     return sae.networks(config, nets.df(config.widths, people), people, config.true_face)

@@ -90,6 +90,9 @@ class Config:
         return nets.Shape(self.size, self.width, self.latent, self.pool, self.attention, self.norm, self.lite)
 
 
+TINY = Config(width=8, latent=32)
+
+
 def network(config: Config, people: int) -> nn.ModuleDict:
     """`model`, and `critics`, one a person."""
     attention = partial(SelfAttention, pool=config.pool) if config.attention else lambda width: nn.Identity()

@@ -30,6 +30,9 @@ class Config(sae.Settings):
     """See `sae.Settings`."""
 
 
+TINY = Config(size=64, latent=16, encoder=8, decoder=8, mask=4)
+
+
 def network(config: Config, people: int) -> nn.ModuleDict:
     """`model`, and the critics that the settings ask for."""
     return sae.networks(config, nets.liae(config.widths, people), people)

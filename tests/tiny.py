@@ -1,0 +1,58 @@
+"""The smallest models of the systems that are trained for their people: drawn at random, so that they vouch for everything."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mien import systems
+from mien.runs import model as models
+from mien.phases import Side
+
+PEOPLE = ("anna", "ben")
+_kept = tempfile.TemporaryDirectory(prefix="mien-tiny-")
+
+
+def options(name: str) -> dict[str, str]:
+    """What a system must be told before it can draw: nothing, or where a tiny model lies."""
+    return {"run": str(model(name)), "person": PEOPLE[0]} if systems.trainable(name) else {}
+
+
+@cache
+def model(name: str) -> Path:
+    """The folder of a model of a trainable system, untrained, of its smallest size."""
+    folder = Path(_kept.name) / name
+    folder.mkdir()
+    module = systems.module(name)
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        net = module.network(module.TINY, len(PEOPLE))["model"].eval()
+        _vouch(net)
+        faces = [_side(module.TINY.size) for _ in PEOPLE]
+    people = [
+        models.Person(who, vector, 1, {}) for who, vector in zip(PEOPLE, np.eye(2, 192, dtype=np.float32), strict=True)
+    ]
+    config = {k: v for k, v in asdict(module.TINY).items() if k not in ("run", "person")}
+    models.write(folder, net, name, config, people, 0, faces, {})
+    return folder
+
+
+@torch.no_grad()
+def _vouch(net: nn.Module) -> None:
+    """Masks that an untrained network draws are grey: raise them."""
+    for part in net.modules():
+        if isinstance(part, nn.Conv2d) and part.out_channels == 1 and part.bias is not None:
+            part.bias += 9
+
+
+def _side(size: int) -> Side:
+    def draw(channels: int) -> Tensor:
+        return torch.rand(1, channels, size, size) * 2 - 1
+
+    return Side(draw(3), draw(3), {name: draw(1).abs() for name in ("face", "eyes", "mouth")})
