@@ -1,0 +1,130 @@
+"""Models of the signers of the sign-language clips, by every system that is trained for its people, and their swaps.
+
+    python recipes/signers.py sets                     face sets of all clips but one of each person, in out/signers/sets
+    python recipes/signers.py train df [--threads 1]   trains, resumes where it was; leaves a model in out/signers/df
+    python recipes/signers.py swap df                  the clips that were left out, as the other person
+
+Made for two processor cores and faces of some 66 pixels: small crops, narrow networks, few steps. What came of it stands in
+LAB.md; `benchmarks/trained.py` scores the swaps.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mien import runs, train
+from mien.faceset import extract
+from mien.jobs import Job
+from mien.types import Consent
+
+ROOT = Path(__file__).parents[1]
+OUT = ROOT / "out" / "signers"
+CLIPS = {
+    "yellow": (("learn", "school"), "book"),
+    "hoodie": (("brother", "help"), "again"),
+    "grey": (("bird", "milk", "please"), "sorry"),
+    "black": (("eat", "night"), "sister"),
+}
+"""Person -> the clips to learn from, and the one left out."""
+CONSENT = Consent("a signer of the Intel IoT DevKit sample videos", "published by them under CC-BY-4.0")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Who is learnt, by which settings, for how long."""
+
+    steps: int
+    batch: int
+    people: tuple[str, ...] = ("yellow", "hoodie")
+    options: Mapping[str, Any] = field(default_factory=dict)
+    augment: Mapping[str, Any] = field(default_factory=dict)
+
+
+SMALL = {"size": 96, "latent": 128, "encoder": 48, "decoder": 48, "mask": 16, "lr": 2e-4, "eyes_mouth": True}
+RECIPES = {
+    "deepfakes": Recipe(1500, 16, options={"lr": 1e-4}),
+    "df": Recipe(2500, 8, options=SMALL),
+    "liae": Recipe(2000, 8, options=SMALL),
+    "faceswap_gan": Recipe(1500, 8, options={"lr": 2e-4, "swap_decoders": False, "width": 48}),
+    "comb": Recipe(2000, 8, tuple(CLIPS), {"size": 128, "base": 24, "lr": 3e-4}),
+}
+
+
+def sets(shared: Path) -> None:
+    """Extract a face set for each person. The hoodie shows a face of its own: only the first track is somebody."""
+    for person, (clips, _) in CLIPS.items():
+        place = OUT / "sets" / person
+        if not place.exists():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            found = extract.extract([shared / "asl" / f"{c}.mkv" for c in clips], place, extract.Settings(track="T1"))
+            print(f"{person}: {len(found)} faces")
+
+
+def train_one(system: str, threads: int, minutes: float) -> None:
+    """Train one system to the end of its recipe, or for so many minutes."""
+    recipe = RECIPES[system]
+    settings = train.Settings(
+        steps=recipe.steps, batch=recipe.batch, clip=1.0, warmup=50, threads=threads, minutes=minutes, log_every=25,
+        save_every=100,
+    )  # fmt: skip
+    people = {name: (OUT / "sets" / name,) for name in recipe.people}
+    run = runs.Run(system, people, OUT / system, recipe.options, settings, recipe.augment)
+    loaded = runs.load(run)
+    for line in loaded.prepare():
+        print(line, flush=True)
+    loaded.start([Printer()])
+    print("\n".join(loaded.summary()))
+
+
+class Printer:
+    """A line a row of the log."""
+
+    def logged(self, step: int, row: Mapping[str, float]) -> None:
+        """See `train.Watch`."""
+        told = {name.split("/")[-1]: round(value, 4) for name, value in row.items() if name != "step"}
+        print(step, told, flush=True)
+
+    def saved(self, step: int, net: object) -> None:
+        """Nothing to do."""
+
+    def note(self, text: str) -> None:
+        """See `train.Watch`."""
+        print(text, flush=True)
+
+
+def swap(system: str, shared: Path) -> None:
+    """Each clip that was left out, as each other person of the model."""
+    people = RECIPES[system].people if system in RECIPES else ("yellow", "hoodie")
+    for target in people:
+        for source in people:
+            out = OUT / "swaps" / system / f"{source}_in_{CLIPS[target][1]}.mp4"
+            if source == target or out.exists():
+                continue
+            out.parent.mkdir(parents=True, exist_ok=True)
+            clip = shared / "asl" / f"{CLIPS[target][1]}.mkv"
+            if system in RECIPES:
+                named = {"source": (OUT / system / "people" / source,)}
+            else:  # a system that needs no training: it draws from the same pictures of the source
+                named = {"source": (OUT / "deepfakes" / "people" / source,), "system": system}
+            options = {"person": source} if system in RECIPES else {}
+            print(Job(clip, out, options=options, consent=CONSENT, **named).run().summary(), flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("sets", "train", "swap"))
+    parser.add_argument("system", nargs="?", default="df", help=", ".join(RECIPES))
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=0)
+    a = parser.parse_args()
+    if a.what == "sets":
+        sets(a.data)
+    elif a.what == "train":
+        train_one(a.system, a.threads, a.minutes)
+    else:
+        swap(a.system, a.data)
