@@ -34,7 +34,7 @@ def train(
     augment: Annotated[
         list[str] | None, typer.Option(help="How faces are varied, NAME=VALUE: rotation, warp, hsv, colour, light ...")
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Default: what fits into --minutes, else 40000.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Default: what fits into --minutes, else 40 000.")] = None,
     minutes: Annotated[float, typer.Option(help="Stop, saved, after so many; the same command goes on.")] = 0.0,
     batch: Annotated[int, typer.Option(help="Pictures of each person a step.")] = 8,
     accumulate: Annotated[int, typer.Option(help="Compute a batch in so many parts, with less memory.")] = 1,
@@ -64,18 +64,20 @@ def train(
 ) -> None:
     """Train a model of your own people. Killed or stopped, the same command goes on where it was."""
     from mien import preview
-    from mien.runs import Run, load
+    from mien.runs import STEPS, Run, load
     from mien.train import Settings
 
     if batch < 1 or accumulate < 1:
         raise SettingsError("--batch and --accumulate must be at least 1")
     settings = Settings(
-        steps=steps or 0, batch=batch, micro=-(-batch // accumulate) if accumulate > 1 else 0, precision=precision,
-        seed=seed, threads=threads, device=device, log_every=log_every, save_every=save_every or 0, minutes=minutes,
+        steps=STEPS if steps is None else steps, batch=batch, micro=-(-batch // accumulate) if accumulate > 1 else 0,
+        precision=precision, seed=seed, threads=threads, device=device, log_every=log_every,
+        save_every=500 if save_every is None else save_every, minutes=minutes,
     )  # fmt: skip
+    choose = [name for name, given in (("steps", steps), ("save_every", save_every)) if given is None]
     run = Run(
         system, _people(people), out, _values(sets, "--set"), settings, _values(augment, "--augment"), warm_start,
-        tuple(freeze or ()), uniform_yaw, preview_every,
+        tuple(freeze or ()), uniform_yaw, preview_every, tuple(choose),
     )  # fmt: skip
     loaded = load(run)
     if dry_run:

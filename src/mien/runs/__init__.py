@@ -7,6 +7,6 @@ model.safetensors, model.json, people/               the model, anew each time t
 """
 
 from mien.runs.loaded import Loaded, load
-from mien.runs.run import Run
+from mien.runs.run import STEPS, Run
 
-__all__ = ["Loaded", "Run", "load"]
+__all__ = ["STEPS", "Loaded", "Run", "load"]

@@ -22,6 +22,7 @@ from mien.phases import Batch, Training
 from mien.runs import model
 from mien.runs.run import Run
 from mien.train.folder import states, step_of
+from mien.train.turn import NotFinite
 from mien.types import CropSpec
 from mien.watch import Several, span
 
@@ -31,8 +32,6 @@ FIXED = ("format", "system", "config", "people")
 UNLIKE = 77
 """Added to the seed for the faces of the previews."""
 SAVE_SECONDS = 300.0
-USUAL = {"steps": 40_000, "save_every": 500}
-"""Where nothing else says how many."""
 
 
 def load(run: Run) -> Loaded:
@@ -107,24 +106,28 @@ class Loaded:
     def prepare(self) -> Iterator[str]:
         """Get everything ready and choose what was left open; what the user should know, a line each.
 
-        Steps and saves that weren't chosen are those of the run that goes on; else as many as fit into the minutes, and a
-        save about every five. Raises MienError.
+        What the run leaves open (`Run.choose`) is as it was, where the run goes on; else as many steps as fit into the
+        minutes, and a save about every five. Raises MienError.
         """
         _ = self.galleries, self.net
         yield from self.notes
-        settings, before = self.run.settings, self._before()
-        told = before["settings"] if before and states(self.run.folder) else {}
-        chosen = {name: told.get(name, 0) for name in ("steps", "save_every") if not getattr(settings, name)}
-        if states(self.run.folder):
-            yield f"goes on from step {step_of(states(self.run.folder)[-1])}"
-        elif hasattr(train, "estimate"):
-            found = train.estimate(self.net, self.training, settings, next(self.batches(0)))
-            chosen |= {"steps": _fitting(settings, found.seconds)} if "steps" in chosen else {}
-            chosen |= {"save_every": _rounded(SAVE_SECONDS / found.seconds)} if "save_every" in chosen else {}
-            steps = chosen.get("steps", settings.steps)
-            yield f"{found.memory / 2**30:.1f} GiB of memory, {found.seconds:.3g} s a step, {span(steps * found.seconds)}"
-        filled: dict[str, Any] = {name: value or USUAL[name] for name, value in chosen.items()}
-        self.run = dataclasses.replace(self.run, settings=dataclasses.replace(settings, **filled))
+        run, settings = self.run, self.run.settings
+        chosen: dict[str, Any]
+        if found := states(run.folder):
+            before = (self._before() or {}).get("settings", {})
+            chosen = {name: int(before.get(name, getattr(settings, name))) for name in run.choose}
+            yield f"goes on from step {step_of(found[-1])}"
+        else:
+            measured = self._measured()
+            fitting = 0.95 * 60 * settings.minutes / measured.seconds
+            usual = {"save_every": _rounded(SAVE_SECONDS / measured.seconds)}
+            usual["steps"] = _rounded(fitting) if settings.minutes else settings.steps
+            chosen = {name: usual[name] for name in run.choose}
+            at_once = measured.micro(settings.micro or settings.batch)
+            if at_once < (settings.micro or settings.batch):
+                chosen["micro"] = at_once
+            yield _told(dataclasses.replace(settings, **chosen), measured)
+        self.run = dataclasses.replace(run, settings=dataclasses.replace(settings, **chosen), choose=())
 
     def start(self, watches: Sequence[train.Watch] = (), stop: Callable[[], bool] | None = None) -> bool:
         """Train to the end, from the last checkpoint if there is one; whether the end is reached.
@@ -132,8 +135,8 @@ class Loaded:
         Each time it is saved, the model is written too. stop: asked between two steps whether to save and leave off, as when
         the minutes are up. Raises TrainingError, OutputError.
         """
-        if not (self.run.settings.steps and self.run.settings.save_every):
-            self.notes += self.prepare()
+        if self.run.choose:
+            self.notes = list(self.prepare())
         folder, settings, net, _ = self.run.folder, self.run.settings, self.net, self.galleries
         _make(folder)
         provenance.write_bytes(folder / RUN, (self.describe() + "\n").encode())
@@ -152,10 +155,22 @@ class Loaded:
         made = per_person.read(self.run.folder)
         size = made.weights.stat().st_size / 1e6
         yield f"{made.folder}: {made.system} of {', '.join(made.people)}, {made.steps} steps, {size:.0f} MB"
-        others = (
-            f"  (draws {made.people[0]}; --set person={made.people[1]} for another)" if len(made.people) > 1 else ""
-        )
-        yield f"next: mien swap {shlex.quote(str(made.folder))} TARGET -o OUT{others}"
+        yield f"next: mien swap {shlex.quote(str(made.pictures()))} TARGET -o OUT"
+
+    def _measured(self) -> train.Estimate:
+        """What the run will take. Raises TrainingError where nothing fits, or nothing comes of it."""
+        settings = self.run.settings
+        sample = next(self._batches(max(settings.batch, 2), settings.seed)(0))
+        try:
+            found = train.estimate(self.net, self.training, settings, sample)
+        except NotFinite as error:
+            raise TrainingError(f"no numbers in the first steps ({error}): lower the learning rate") from error
+        if not found.micro(settings.batch):
+            raise TrainingError(
+                f"one picture of each person needs {found.bytes(1) / 2**30:.1f} GiB, and {found.there / 2**30:.1f} are free: "
+                "choose a smaller network or size"
+            )
+        return found
 
     def _batches(self, count: int, seed: int) -> Callable[[int], Iterator[Batch]]:
         run = self.run
@@ -215,9 +230,12 @@ class _Keeper:
         """Nothing to do."""
 
 
-def _fitting(settings: train.Settings, seconds: float) -> int:
-    """Steps that the minutes suffice for, a twentieth of them left for saving."""
-    return _rounded(0.95 * 60 * settings.minutes / seconds) if settings.minutes else USUAL["steps"]
+def _told(settings: train.Settings, measured: train.Estimate) -> str:
+    """What a run will take, in a line."""
+    parts = f", computed {settings.micro} pictures at a time" if 0 < settings.micro < settings.batch else ""
+    memory = measured.bytes(settings.micro or settings.batch) / 2**30
+    time = f"{measured.seconds:.3g} s a step, {span(settings.steps * measured.seconds)} for {settings.steps}"
+    return f"about {memory:.1f} of {measured.there / 2**30:.1f} GiB of memory{parts}; {time}"
 
 
 def _rounded(steps: float) -> int:

@@ -17,6 +17,8 @@ from mien.runs.model import Person
 from mien.train.folder import states
 
 FORMAT = 1
+STEPS = 40_000
+"""Where nothing else says how many."""
 HERE = ("run", "person")
 """Options of a trained system that say where a model is used, not what it is."""
 
@@ -28,19 +30,20 @@ class Run:
     people: name -> folders of face sets, in the order of the network's people; options: of the system's Config; augment: of
     `augment.Settings`, over what the system asks for; warm: a run, a safetensors file or a shipped file to start from;
     freeze: parts of the drawing network that stay as they are (encoder, inters.neck ...); uniform_yaw: every angle equally
-    often; preview_every: steps. Of the settings, steps = 0 and save_every = 0 leave the choice to `loaded.Loaded.prepare`.
+    often; preview_every: steps. choose: which of steps and save_every are left to `loaded.Loaded.prepare`.
     """
 
     system: str
     people: Mapping[str, tuple[Path, ...]]
     folder: Path
     options: Mapping[str, Any] = field(default_factory=dict)
-    settings: train.Settings = field(default_factory=lambda: train.Settings(steps=0, save_every=0))
+    settings: train.Settings = field(default_factory=lambda: train.Settings(steps=STEPS))
     augment: Mapping[str, Any] = field(default_factory=dict)
     warm: str | None = None
     freeze: tuple[str, ...] = ()
     uniform_yaw: bool = False
     preview_every: int = 500
+    choose: tuple[str, ...] = ()
 
     @property
     def module(self) -> ModuleType:
@@ -84,7 +87,7 @@ class Run:
             words += [word for path in paths for word in ("--person", f"{name}={path.name}")]
         words += [word for name, value in self.options.items() for word in ("--set", f"{name}={value}")]
         words += [word for name, value in self.augment.items() for word in ("--augment", f"{name}={value}")]
-        usual = train.Settings(steps=0)
+        usual = train.Settings(steps=STEPS)
         for name in ("steps", "batch", "precision", "seed"):
             if getattr(self.settings, name) != getattr(usual, name):
                 words += [f"--{name}", str(getattr(self.settings, name))]
@@ -123,9 +126,8 @@ class Run:
                 raise SettingsError(f"'{name}' is no name for a person: use letters, digits, - and _")
         if self.freeze and not self.warm and not states(self.folder):
             raise SettingsError("--freeze keeps what --warm-start brings: name both, or neither")
-        how = self.settings
-        if how.steps < 0 or how.save_every < 0 or min(how.batch, how.log_every, self.preview_every) < 1:
-            raise SettingsError("steps, batch, and the steps between two logs, saves or previews must be at least 1")
+        if self.preview_every < 1:
+            raise SettingsError("the steps between two previews must be at least 1")
         if self.folder.exists() and not self.folder.is_dir():
             raise OutputError(f"{self.folder} is a file: choose a folder's name with -o")
         if not self.folder.absolute().parent.is_dir():
