@@ -1,6 +1,6 @@
 """How fast batches are made, and what share of a training step that takes.
 
-    python benchmarks/feeding.py SET SET [--system deepfakes] [--steps 10]
+    python benchmarks/feeding.py SET SET [--system deepfakes] [--steps 10] [--only 64x16]
 
 One line a size and batch: milliseconds and pictures/s (both people) of the data path alone on one core, plain (jitter, warp,
 masks) and with everything on (colours, HSV, light, blur, compression); then the core's time for a batch beside the time of a
@@ -77,10 +77,13 @@ def main() -> None:
     parser.add_argument("sets", type=Path, nargs=2)
     parser.add_argument("--system", help="measure steps of it too (at 64 px `deepfakes`, at 128 px `df`, say)")
     parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--only", help="of the shapes, this one, say 64x16")
     parser.add_argument("--sheet", type=Path)
     options = parser.parse_args()
     sets = [FaceSet.open(path) for path in options.sets]
     for kind, size, batch in SHAPES:
+        if options.only not in (None, f"{size}x{batch}"):
+            continue
         began = time.perf_counter()
         people = [data.gallery([s], s.folder.name, CropSpec("dfl_full", size), normals=True) for s in sets]
         began = time.perf_counter() - began
@@ -105,7 +108,7 @@ def main() -> None:
             print(
                 f"  {options.system}: {bare * 1e3:.0f} ms a step, fed {fed * 1e3:.0f}; all of it is {share:.1%} of the cores"
             )
-        if options.sheet and size == SHAPES[-1][1]:
+        if options.sheet:
             sheet(next(sources["everything"](0)), options.sheet)
 
 

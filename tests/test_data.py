@@ -8,6 +8,7 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
+import cv2
 import numpy as np
 import psutil
 import pytest
@@ -79,6 +80,17 @@ def test_crops_are_wider_and_lie_where_the_trainings_do(people: list[data.Galler
     assert align.matrix(mesh(), wide) - align.matrix(mesh(), SPEC) == pytest.approx(
         np.array([[0, 0, cut]] * 2), abs=1e-9
     )
+
+
+def test_fine_lines_stay_fine_when_a_crop_shrinks() -> None:
+    board = np.repeat(np.indices((96, 96)).sum(0)[..., None] // 3 % 2 * 255, 3, 2).astype(np.uint8)
+    even = np.array([[1 / 1.5, 0, -1 / 6], [0, 1 / 1.5, -1 / 6]])
+    cut = data._cut(board, even, 64).astype(float)
+    exact = cv2.resize(
+        cv2.resize(board, (192, 192), interpolation=cv2.INTER_NEAREST), (64, 64), interpolation=cv2.INTER_AREA
+    )
+    assert np.abs(cut - exact)[2:-2, 2:-2].mean() < 25
+    assert cut.std() > 0.8 * exact.std()
 
 
 def test_masks_are_the_seen_face_and_its_openings(people: list[data.Gallery]) -> None:

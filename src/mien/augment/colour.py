@@ -19,9 +19,12 @@ _RGB = torch.linalg.inv(_YIQ)
 
 
 def statistics(rgb: Tensor, masks: Tensor) -> Tensor:
-    """B x 6: mean and spread of Y, I, Q inside the masks. rgb: B x 3 x H x W, masks: B x H x W, both 0..255."""
-    weights = masks.flatten(1).float()
-    weights = (weights / weights.sum(1, keepdim=True).clamp_min(1e-6))[:, None]
+    """B x 6: mean and spread of Y, I, Q inside the masks. rgb: B x 3 x H x W, masks: B x H x W, both 0..255.
+
+    Where a mask is empty, of the whole picture.
+    """
+    weights = masks.flatten(1).float() + 1e-3
+    weights = (weights / weights.sum(1, keepdim=True))[:, None]
     yiq = _YIQ @ (rgb.flatten(2).float() / 255)
     mean = (yiq * weights).sum(2)
     spread = ((yiq - mean[..., None]).square() * weights).sum(2).sqrt()
@@ -61,6 +64,7 @@ def transfer(colours: Tensor, others: Tensor, share: Tensor) -> Tensor:
 
 
 def coloured(rgb: Tensor, matrix: Tensor | None) -> Tensor:
+    """Each picture (0..255) by its own matrix, B x 3 x 4."""
     if matrix is None:
         return rgb
     return torch.baddbmm(matrix[:, :, 3:], matrix[:, :, :3], rgb.flatten(2)).view_as(rgb)
