@@ -45,12 +45,14 @@ class Recipe:
 
 
 SMALL = {"size": 96, "latent": 128, "encoder": 48, "decoder": 48, "mask": 16, "lr": 2e-4, "eyes_mouth": True}
+UPRIGHT = {"flip": 0.0}
+"""The woman's hair falls over one side of her face: mirrored, it would be drawn on both."""
 RECIPES = {
-    "deepfakes": Recipe(1500, 16, options={"lr": 1e-4}),
+    "deepfakes": Recipe(1500, 16, options={"lr": 1e-4}, augment=UPRIGHT),
     "df": Recipe(2500, 8, options=SMALL),
     "liae": Recipe(2000, 8, options=SMALL),
-    "faceswap_gan": Recipe(1500, 8, options={"lr": 2e-4, "swap_decoders": False, "width": 48}),
-    "comb": Recipe(2000, 8, tuple(CLIPS), {"size": 128, "base": 24, "lr": 3e-4}),
+    "faceswap_gan": Recipe(1500, 8, options={"lr": 2e-4, "swap_decoders": False, "width": 48}, augment=UPRIGHT),
+    "comb": Recipe(2000, 8, tuple(CLIPS), {"size": 128, "base": 24, "lr": 3e-4}, UPRIGHT),
 }
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +22,9 @@ from mien.nets import sae
 from mien.nets.critics import CodeCritic, UNetPatchCritic
 from mien.phases import Batch, Drawn, Moment, Optimiser, Phase, Side, Training
 
-AUGMENT = augment.Settings(grid=augment.GRIDS["dfl"], hsv=0.05)
-"""Only inner nodes of the grid are moved, the target is never warped; what the network reads varies in colour a little."""
+AUGMENT = augment.Settings(grid=augment.GRIDS["dfl"], hsv=0.05, flip=0.0)
+"""Only inner nodes of the grid are moved, the target is never warped; what the network reads varies in colour a little. Faces are
+not mirrored: a parting or a mole would be drawn on both sides."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def networks(settings: Settings, model: nn.Module, people: int, true_face: float
         parts["critics"] = nn.ModuleList(UNetPatchCritic(patch, settings.gan_width) for _ in range(people))
     if true_face > 0 and not settings.pretrain:
         w = settings.widths
-        parts["code_critic"] = CodeCritic(w.latent, 2 * w.side)
+        parts["code_critic"] = CodeCritic(w.latent, w.side if "t" in w.options else 2 * w.side)
     return nn.ModuleDict(parts)
 
 
@@ -139,10 +141,7 @@ class _Learning:
     wanted: frozenset[str]
 
     def __call__(self, net: nn.Module, batch: Batch, moment: Moment) -> dict[str, Tensor]:
-        faces = [
-            _Face(self.settings, net, net["model"](side.warped, person), side, person, moment)
-            for person, side in enumerate(batch)
-        ]
+        faces = _faces(self.settings, net, batch, moment)
         terms = {name: [of(face) for face in faces] for name, of in _OWN.items() if name in self.wanted}
         swapped = [self._as_first(face) for face in faces[1:]] if self.wanted & set(_STYLES) else []
         for name in self.wanted & set(_STYLES):
@@ -177,7 +176,12 @@ class _Face:
 
     def seen(self, picture: Tensor) -> Tensor:
         """What of a picture the losses look at."""
-        return losses.masked(picture, losses.soft_mask(self.side.masks["face"])) if self.settings.masked else picture
+        return losses.masked(picture, self.soft) if self.settings.masked else picture
+
+    @cached_property
+    def soft(self) -> Tensor:
+        """The face's mask with a soft border."""
+        return losses.soft_mask(self.side.masks["face"])
 
     @property
     def critic(self) -> nn.Module:
@@ -186,16 +190,21 @@ class _Face:
         return critic
 
 
+def _faces(settings: Settings, net: nn.Module, batch: Batch, moment: Moment) -> list[_Face]:
+    drawn = net["model"].together([side.warped for side in batch])
+    pairs = enumerate(zip(drawn, batch, strict=True))
+    return [_Face(settings, net, one, side, person, moment) for person, (one, side) in pairs]
+
+
 def _background(face: _Face) -> Tensor:
-    outside = 1 - losses.soft_mask(face.side.masks["face"])
+    outside = 1 - face.soft
     return losses.mse(losses.masked(face.drawn.rgb, outside), losses.masked(face.side.target, outside))
 
 
 def _gan(face: _Face) -> Tensor:
     if face.moment.progress < face.settings.gan_from:
         return face.drawn.rgb.new_zeros(())
-    first, second = (losses.bce(answer, 1.0) for answer in face.critic(face.seen(face.drawn.rgb)))
-    return first + second
+    return losses.bce(face.critic(face.seen(face.drawn.rgb)), 1.0)
 
 
 _OWN: Mapping[str, Callable[[_Face], Tensor]] = {
@@ -223,12 +232,12 @@ class _Judging:
     settings: Settings
 
     def __call__(self, net: nn.Module, batch: Batch, moment: Moment) -> dict[str, Tensor]:
+        with torch.no_grad():
+            faces = _faces(self.settings, net, batch, moment)
         total = []
-        for person, side in enumerate(batch):
-            with torch.no_grad():
-                face = _Face(self.settings, net, net["model"](side.warped, person), side, person, moment)
+        for face in faces:
             real, drawn = face.critic(face.seen(face.wanted)), face.critic(face.seen(face.drawn.rgb))
-            total += [(losses.bce(r, 1.0) + losses.bce(d, 0.0)) / 2 for r, d in zip(real, drawn, strict=True)]
+            total.append((losses.bce(real, 1.0) + losses.bce(drawn, 0.0)) / 2)
         return {"critic": sum(total[1:], total[0]) / len(batch)}
 
 

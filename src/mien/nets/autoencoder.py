@@ -46,6 +46,25 @@ class AutoEncoder(nn.Module):
         """Draw faces (B x 3 x R x R) as `person`: by that person's own path, or, `swap`, by the one for other people's."""
         return self.draw(self.encode(x, person, swap), person, swap)
 
+    def together(self, faces: Sequence[Tensor]) -> list[Drawn]:
+        """Each person's faces by that person's own path; what several of them go through is computed once for all.
+
+        Faster than one after the other: the widest layers take as long for 16 faces as for 32.
+        """
+        counts = [len(x) for x in faces]
+        seen = self.encoder(torch.cat(list(faces))).split(counts)
+        codes = {
+            name: _joint(inter, {p: seen[p] for p, path in enumerate(self.paths) if name in path.inters})
+            for name, inter in self.inters.items()
+        }
+        code = {p: torch.cat([codes[name][p] for name in path.inters], 1) for p, path in enumerate(self.paths)}
+        drawn: dict[int, Drawn] = {}
+        for name, decoder in self.decoders.items():
+            served = [p for p, path in enumerate(self.paths) if path.decoder == name]
+            answer = decoder(torch.cat([code[p] for p in served])) if len(served) > 1 else decoder(code[served[0]])
+            drawn |= zip(served, _split(answer, [counts[p] for p in served]), strict=True)
+        return [drawn[p]._replace(code=code[p]) for p in range(len(faces))]
+
     def encode(self, x: Tensor, person: int, swap: bool = False) -> Tensor:
         """The code a decoder draws from: B x C x r x r."""
         path = (self.swaps if swap else self.paths)[person]
@@ -59,18 +78,57 @@ class AutoEncoder(nn.Module):
         return drawn._replace(code=code)
 
 
+def _joint(part: nn.Module, given: Mapping[int, Tensor]) -> dict[int, Tensor]:
+    """A part run once for several people."""
+    done = part(torch.cat(list(given.values())))
+    return dict(zip(given, done.split([len(x) for x in given.values()]), strict=True))
+
+
+def _split(drawn: Drawn, counts: Sequence[int]) -> list[Drawn]:
+    """What was drawn for several people, a person each."""
+    rgb = drawn.rgb.split(counts)
+    masks = drawn.mask.split(counts) if drawn.mask is not None else [None] * len(counts)
+    return [Drawn(*parts) for parts in zip(rgb, masks, strict=True)]
+
+
+class Conv(nn.Conv2d):
+    """A convolution that is done as one product of matrices where the map it gives has but a few places.
+
+    There the weights outweigh the pictures, and on a processor the gradient is two to four times as fast so.
+    """
+
+    PLACES = 16
+
+    def forward(self, x: Tensor) -> Tensor:
+        (k, _), (s, _), (p, _) = self.kernel_size, self.stride, _pair(self.padding)
+        side = (x.shape[-1] + 2 * p - k) // s + 1
+        if side * side > self.PLACES or k == 1 or x.device.type != "cpu" or x.is_meta:
+            return super().forward(x)
+        padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, p, p, p, p))  # B x H x W x C
+        last = s * (side - 1) + 1
+        shifted = [padded[:, i : i + last : s, j : j + last : s] for i in range(k) for j in range(k)]
+        rows = torch.cat(shifted, -1).flatten(0, 2)  # B h w x k k C
+        y = F.linear(rows, self.weight.permute(0, 2, 3, 1).flatten(1), self.bias)
+        return y.unflatten(0, (len(x), side, side)).permute(0, 3, 1, 2)
+
+
+def _pair(padding: str | tuple[int, ...]) -> tuple[int, int]:
+    assert not isinstance(padding, str)
+    return padding[0], padding[1]
+
+
 class Down(nn.Sequential):
     """Half the size: convolution of 5, stride 2, leaky ReLU .1."""
 
     def __init__(self, before: int, after: int) -> None:
-        super().__init__(nn.Conv2d(before, after, 5, 2, 2), nn.LeakyReLU(0.1, inplace=True))
+        super().__init__(Conv(before, after, 5, 2, 2), nn.LeakyReLU(0.1, inplace=True))
 
 
 class Up(nn.Sequential):
     """Twice the size: convolution of 3 to four times the width, leaky ReLU .1, pixel shuffle."""
 
     def __init__(self, before: int, after: int) -> None:
-        super().__init__(nn.Conv2d(before, 4 * after, 3, 1, 1), nn.LeakyReLU(0.1, inplace=True), nn.PixelShuffle(2))
+        super().__init__(Conv(before, 4 * after, 3, 1, 1), nn.LeakyReLU(0.1, inplace=True), nn.PixelShuffle(2))
 
 
 class Res(nn.Module):
@@ -78,7 +136,7 @@ class Res(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.first, self.second = nn.Conv2d(width, width, 3, 1, 1), nn.Conv2d(width, width, 3, 1, 1)
+        self.first, self.second = Conv(width, width, 3, 1, 1), Conv(width, width, 3, 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.leaky_relu(x + self.second(F.leaky_relu(self.first(x), 0.2, inplace=True)), 0.2)
