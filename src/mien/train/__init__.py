@@ -6,8 +6,10 @@ and every turn seeds torch's generator with (seed, step, turn), so that a run ki
 weights, bit for bit, of one that wasn't.
 """
 
-from mien.train.engine import Settings, Watch, run
+from mien.train.engine import run
+from mien.train.estimate import Estimate, estimate
 from mien.train.fit import Plan, fit
 from mien.train.folder import latest
+from mien.train.settings import Settings, Watch
 
-__all__ = ["Plan", "Settings", "Watch", "fit", "latest", "run"]
+__all__ = ["Estimate", "Plan", "Settings", "Watch", "estimate", "fit", "latest", "run"]

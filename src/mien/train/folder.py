@@ -38,13 +38,18 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], told: Mapping[s
         os.replace(part, folder / f"state-{step:06d}.safetensors")
     except (OSError, SafetensorError) as error:
         part.unlink(missing_ok=True)
-        if any(word in str(error) for word in ROOM):
+        if is_full(error):
             raise TrainingError(
                 f"no room for the checkpoint of step {step} in {folder}: free some, and the run goes on from the last one"
             ) from error
         raise
     for old in states(folder)[:-keep]:
         old.unlink()
+
+
+def is_full(error: Exception) -> bool:
+    """Whether the disk, or the user's share of it, has no more room."""
+    return any(word in str(error) for word in ROOM)
 
 
 def states(folder: Path) -> list[Path]:
