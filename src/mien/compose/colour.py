@@ -131,12 +131,15 @@ def _spread(samples: Array, power: float) -> Array:
 
 
 def lct(source: Array, target: Array, seed: int) -> ColourMap:
-    """Mean and covariance by whitening and colouring: the roots of both covariances, stretch clamped.
+    """Mean and covariance by whitening and colouring: the target's root of it after the source's inverse one.
 
-    It reaches the same covariance as `mkl` but turns colours on the way, which shows where they are far from the mean.
+    It reaches the same covariance as `mkl` but turns colours on the way, which tints those far from the mean. A map that
+    stretches beyond SIGMA_RATIO is drawn back towards moving the mean alone.
     """
-    left, stretch, right = np.linalg.svd(_spread(target, 0.5) @ _spread(source, -0.5))
-    linear = (left * np.clip(stretch, *SIGMA_RATIO)) @ right
+    linear = _spread(target, 0.5) @ _spread(source, -0.5)
+    stretch = np.linalg.svd(linear, compute_uv=False)
+    excess = max((stretch[0] - 1) / (SIGMA_RATIO[1] - 1), (1 - stretch[-1]) / (1 - SIGMA_RATIO[0]), 1.0)
+    linear = np.eye(3) + (linear - np.eye(3)) / excess
     shift = target.mean(0) - linear @ source.mean(0)
     return ColourMap(affine=np.column_stack([linear, shift]).astype(np.float32))
 
