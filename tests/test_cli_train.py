@@ -146,7 +146,10 @@ def test_a_training_from_start_to_swap(sets: Path, people: tuple[object, ...], t
 
 
 def test_a_dry_run_writes_nothing(people: tuple[object, ...], tmp_path: Path) -> None:
-    said = json.loads(mien("train", "df", "-o", tmp_path / "run", *people, "--dry-run", "--augment", "hsv=0.1"))
+    said = json.loads(
+        mien("train", "df", "-o", tmp_path / "run", *people, "--dry-run", "--augment", "hsv=0.1", "--set", "lr=2e-4")
+    )
+    assert said["config"]["lr"] == 2e-4
     assert (said["system"], said["people"], said["augment"]["hsv"]) == ("df", ["anna", "ben"], 0.1)
     assert not list(tmp_path.iterdir())
 

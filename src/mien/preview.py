@@ -1,7 +1,7 @@
 """What a network draws by now: a sheet of fixed faces at intervals, and a clip made of the sheets.
 
 A row a face: what training shows the network (warped), the face itself, the network's drawing of it, its mask (where it has
-one), and the same face drawn as each other person. The faces and the layout stay, so that sheets of a run can be laid over each other.
+one), and the same face drawn as each other person. The faces and the layout stay: sheets of a run can be laid over each other.
 """
 
 from __future__ import annotations
@@ -91,10 +91,15 @@ def _text(text: str, width: int, ink: tuple[int, int, int]) -> Array:
 
 def write(folder: Path, step: int, sheet: Array) -> Path:
     """Save a sheet as FOLDER/previews/000500.jpg. Raises OutputError where that can't be written."""
-    path = folder / FOLDER / f"{step:06d}{SUFFIX}"
+    path = _place(folder, step)
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.save(path, picture.Picture(sheet), MADE)
     return path
+
+
+def steps(folder: Path) -> list[int]:
+    """The steps of a run whose sheets are there, ascending."""
+    return sorted(int(path.stem) for path in (folder / FOLDER).glob(f"*{SUFFIX}") if path.stem.isdigit())
 
 
 def time_lapse(folder: Path, out: Path) -> Path:
@@ -102,7 +107,7 @@ def time_lapse(folder: Path, out: Path) -> Path:
 
     Raises InputError where there are fewer than two sheets, OutputError where the clip can't be written.
     """
-    sheets = sorted((folder / FOLDER).glob(f"*{SUFFIX}"), key=lambda path: int(path.stem))
+    sheets = [_place(folder, step) for step in steps(folder)]
     if len(sheets) < 2:
         raise InputError(
             f"{folder} has {len(sheets)} preview sheets: a time-lapse needs two; train on, or preview oftener"
@@ -118,3 +123,7 @@ def time_lapse(folder: Path, out: Path) -> Path:
             planes = pictures.from_rgb(image.resize(rgb, (width, height)))
             writer.write(Frame(planes, index, index, info.time_base))
     return out
+
+
+def _place(folder: Path, step: int) -> Path:
+    return folder / FOLDER / f"{step:06d}{SUFFIX}"

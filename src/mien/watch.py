@@ -130,7 +130,7 @@ class Terminal:
 
 
 class Board:
-    """Scalars, notes and preview sheets for TensorBoard, in files of `folder`. Raises SettingsError where it isn't installed."""
+    """Scalars and preview sheets for TensorBoard, in files of `folder`. Raises SettingsError where it isn't installed."""
 
     def __init__(self, folder: Path) -> None:
         try:
@@ -140,7 +140,7 @@ class Board:
                 "TensorBoard is not installed: pip install 'mien[train]', or leave --tensorboard out"
             ) from error
         self._open: Callable[..., Any] = SummaryWriter
-        self._folder, self._writer, self._notes = folder, None, 0
+        self._folder, self._writer = folder, None
 
     def logged(self, step: int, row: Mapping[str, float]) -> None:
         """See `train.Watch`."""
@@ -153,9 +153,7 @@ class Board:
         """Nothing is kept."""
 
     def note(self, text: str) -> None:
-        """See `train.Watch`."""
-        self._notes += 1
-        self._at(0).add_text("notes", text, self._notes)
+        """Nothing is kept: it isn't known yet which step it belongs to."""
 
     def show(self, step: int, sheet: Array) -> None:
         """A preview sheet, H x W x 3 uint8."""
@@ -183,7 +181,10 @@ class Previews:
     faces: Batch
     every: int
     show: Callable[[int, Array], None] | None = None
-    last: int = 0
+    last: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.last = max(preview.steps(self.folder), default=0)
 
     def logged(self, step: int, row: Mapping[str, float]) -> None:
         """Nothing to do."""

@@ -5,6 +5,7 @@ Heavy imports happen inside the command, so that `mien --help` answers at once.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -129,5 +130,6 @@ def _values(pairs: Sequence[str] | None, flag: str) -> dict[str, Any]:
         name, equals, value = pair.partition("=")
         if not equals:
             raise SettingsError(f"{flag} wants NAME=VALUE, not '{pair}'")
-        found[name] = yaml.safe_load(value)
+        # YAML takes 2e-4, without a point, for a word.
+        found[name] = float(value) if re.fullmatch(r"[-+]?\d+[eE][-+]?\d+", value) else yaml.safe_load(value)
     return found

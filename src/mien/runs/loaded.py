@@ -110,7 +110,7 @@ class Loaded:
         minutes, and a save about every five. Raises MienError.
         """
         _ = self.galleries, self.net
-        yield from self.notes
+        yield from (f"note: {line}" for line in self.notes)
         run, settings = self.run, self.run.settings
         chosen: dict[str, Any]
         if found := states(run.folder):

@@ -55,8 +55,9 @@ class Run:
 
     @property
     def config(self) -> Any:
-        """The system's resolved settings. Raises SettingsError for an option it doesn't have."""
+        """The system's resolved settings. Raises SettingsError for an option it doesn't have, or of another kind."""
         module = self.module
+        _check_kinds(module.Config, self.options)
         systems.load(self.system, self.options)
         return module.Config(**self.options)
 
@@ -77,6 +78,7 @@ class Run:
             if grid not in augmentation.GRIDS:
                 raise SettingsError(f"no warp is called '{grid}': choose one of {', '.join(augmentation.GRIDS)}")
             chosen["grid"] = augmentation.GRIDS[grid]
+        _check_kinds(type(usual), chosen)
         return dataclasses.replace(usual, **chosen)
 
     @property
@@ -132,3 +134,15 @@ class Run:
             raise OutputError(f"{self.folder} is a file: choose a folder's name with -o")
         if not self.folder.absolute().parent.is_dir():
             raise OutputError(f"the folder {self.folder.absolute().parent} does not exist: make it first")
+
+
+def _check_kinds(settings: Any, options: Mapping[str, Any]) -> None:
+    """Raise SettingsError for a word where a number belongs, and the like."""
+    usual = {field.name: field.default for field in dataclasses.fields(settings)}
+    for name, value in options.items():
+        wanted = type(usual.get(name))
+        fits = isinstance(value, (int, float) if wanted is float else wanted) and isinstance(value, bool) == (
+            wanted is bool
+        )
+        if wanted in (bool, int, float, str) and not fits:
+            raise SettingsError(f"{name} = {value!r} is not possible: give a value like {usual[name]!r}")
