@@ -170,10 +170,8 @@ def test_bins_of_yaw_are_drawn_alike(people: list[data.Gallery]) -> None:
 def test_strangers_are_named(tmp_path: Path) -> None:
     mixed = face_set(tmp_path / "mixed", 9, 60, strangers=(2, 5))
     (note,) = data.gallery([mixed], "anna", SPEC).notes
-    assert (
-        note
-        == "2 of anna's 9 faces seem to be somebody else's (mixed/000003, mixed/000006): `mien faceset filter --one-person` drops them"
-    )
+    assert note.startswith("2 of anna's 9 faces seem to be somebody else's (mixed/000003, mixed/000006): ")
+    assert "--one-person" in note
 
 
 def test_a_set_that_shows_too_little_is_named(tmp_path: Path) -> None:
