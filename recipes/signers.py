@@ -111,7 +111,7 @@ def swap(system: str, shared: Path) -> None:
             if system in RECIPES:
                 named = {"source": (OUT / system / "people" / source,)}
             else:  # a system that needs no training: it draws from the same pictures of the source
-                named = {"source": (OUT / "deepfakes" / "people" / source,), "system": system}
+                named = {"source": (OUT / "df" / "people" / source,), "system": system}
             options = {"person": source} if system in RECIPES else {}
             print(Job(clip, out, options=options, consent=CONSENT, **named).run().summary(), flush=True)
 

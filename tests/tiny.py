@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mien import systems
+from mien import export, systems
 from mien.runs import model as models
 from mien.phases import Side
 
@@ -21,7 +21,15 @@ _kept = tempfile.TemporaryDirectory(prefix="mien-tiny-")
 
 def options(name: str) -> dict[str, str]:
     """What a system must be told before it can draw: nothing, or where a tiny model lies."""
-    return {"run": str(model(name)), "person": PEOPLE[0]} if systems.trainable(name) else {}
+    if systems.trainable(name):
+        return {"run": str(model(name)), "person": PEOPLE[0]}
+    return {"file": str(dfm())} if "file" in systems.files(name) else {}
+
+
+@cache
+def dfm() -> Path:
+    """A .dfm file of a tiny model."""
+    return export.export(model("df"), Path(_kept.name) / "anna.dfm").file
 
 
 @cache

@@ -204,10 +204,22 @@ class _Renderer:
         colours = steady.colours(role.anchors, first, rows.colours, rows.measured)
         casting = role.casting
         faces = [align.face(mesh, float(score)) for mesh, score in zip(meshes, rows.score, strict=True)]
+        ways = _ways(meshes, rows.frame, casting.record.cuts)
         return {
-            frame: rendering.Part(face, casting.who, self.system, colours[i], role.look, casting.hide)
+            frame: rendering.Part(face, casting.who, self.system, colours[i], role.look, casting.hide, ways[i])
             for i, (frame, face) in enumerate(zip(rows.frame.tolist(), faces, strict=True))
         }
+
+
+def _ways(meshes: Sequence[Array], frames: Array, cuts: Sequence[int]) -> list[tuple[float, float]]:
+    """How many pixels (x, y) each face moves in a frame's time: the mean of the steps to it and from it, over no cut."""
+    steps = np.diff(np.asarray(meshes)[:, :468, :2].mean(axis=1), axis=0)
+    known = (np.diff(frames) == 1) & ~np.isin(frames[1:], cuts)
+    total, count = np.zeros((len(frames), 2)), np.zeros((len(frames), 1))
+    for part in (slice(1, None), slice(None, -1)):
+        total[part] += steps * known[:, None]
+        count[part] += known[:, None]
+    return [(float(x), float(y)) for x, y in total / np.maximum(count, 1)]
 
 
 def _counted(frames: Iterator[Frame], start: int, total: int, tell: Callable[[str, int, int], None]) -> Iterator[Frame]:

@@ -11,13 +11,16 @@ import typer
 
 from mien.cli import swap  # isort: skip  # importing a module registers its commands, in this order
 from mien.cli import quality  # isort: skip
+from mien.cli import train  # isort: skip
+from mien.cli import faceset  # isort: skip
+from mien.cli import export  # isort: skip
 from mien.cli import people  # isort: skip
 from mien.cli import trust  # isort: skip
 from mien.cli import about  # isort: skip
 from mien.cli.common import app
 from mien.errors import InputError
 
-__all__ = ["about", "app", "main", "people", "quality", "swap", "trust"]
+__all__ = ["about", "app", "export", "faceset", "main", "people", "quality", "swap", "train", "trust"]
 
 
 def main() -> None:

@@ -198,20 +198,33 @@ def browse(
 @reports
 def audit(
     path: Set,
-    target: Annotated[Path, typer.Argument(metavar="TARGET", help="The clip that is to be swapped, or its analysis.")],
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="A JSON file of all that was found.")] = None,
+    target: Annotated[
+        Path,
+        typer.Argument(metavar="TARGET", help="What is to be swapped: a clip, its analysis, photos or a face set."),
+    ],
+    track: Annotated[str | None, typer.Option(help="Whose face of the clip, as T2; default: who is seen most.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="A page (.html) with what was found and the faces, or a .json file."),
+    ] = None,
 ) -> None:
     """Say how well a set covers a clip's poses, expressions and light, and what to shoot more of."""
     from mien import provenance
+    from mien.faceset import browse, manage
     from mien.faceset.audit import audit as run
+    from mien.faceset.section import section
     from mien.faceset.store import FaceSet
 
+    faces = FaceSet.open(path)
     with bars() as progress:
-        found = run(FaceSet.open(path), target, tell=progress)
+        found = run(faces, target, track, progress)
     for line in found.lines():
         typer.echo(line)
-    if out is not None:
+    if out is not None and out.suffix.lower() == ".json":
         provenance.write_bytes(out, (found.to_json() + "\n").encode())
+    elif out is not None:
+        browse.write(faces, manage.sort(faces, "source"), out, [section(found)])
+    if out is not None:
         typer.echo(out)
 
 

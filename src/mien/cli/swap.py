@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 @reports
 def swap(
     paths: Annotated[
-        list[Path], typer.Argument(metavar="[SOURCE...] TARGET", help="Photos or folders, then the target.")
+        list[Path],
+        typer.Argument(metavar="[SOURCE...] TARGET", help="Photos, folders or a trained model, then the target."),
     ],
     out: Out,
     cast: Annotated[
@@ -50,9 +51,32 @@ def swap(
     ] = None,
     system: Annotated[str, typer.Option(help="See `mien systems`.")] = "warp",
     sets: Sets = None,
-    colour: Annotated[str, typer.Option(help="none, reinhard, mkl, histogram, sot or idt.")] = "mkl",
+    colour: Annotated[
+        str, typer.Option(help="none, reinhard (others' rct), lct, mkl, histogram (hist-match), sot, idt or mix.")
+    ] = "mkl",
+    threshold: Annotated[
+        float, typer.Option(help="Share of the target's colours, from the darkest, that is aimed at, 0.5 to 1.")
+    ] = 1.0,
     light: Annotated[float, typer.Option(help="How far the light is carried over, 0 to 1.")] = 0.6,
-    blend: Annotated[str, typer.Option(help="alpha, multiband, poisson or poisson-mixed.")] = "alpha",
+    blend: Annotated[
+        str,
+        typer.Option(
+            help="alpha (overlay), multiband, laplacian, poisson (seamless), poisson-mixed, or raw: what was drawn."
+        ),
+    ] = "alpha",
+    mask: Annotated[
+        str, typer.Option(help="product (the system's and the target's outline), predicted, target, union or full.")
+    ] = "product",
+    no_occlusion: Annotated[
+        bool, typer.Option("--no-occlusion", help="Paint over hands, hair and things in front, too.")
+    ] = False,
+    erode: Annotated[float, typer.Option(help="Share of the face's size, to 0.5; below 0 the mask grows.")] = 0.01,
+    feather: Annotated[float, typer.Option(help="Width of the soft rim, share of the face's size, 0 to 0.5.")] = 0.08,
+    face_scale: Annotated[float, typer.Option(help="Size of the drawn face, 0.5 to 1.5.")] = 1.0,
+    contrast: Annotated[bool, typer.Option("--contrast", help="Match the target's contrast.")] = False,
+    sharpen: Annotated[float, typer.Option(help="-1 (blur) to 1, after sharpness was matched.")] = 0.0,
+    motion: Annotated[float, typer.Option(help="Share of a frame's time that the shutter is open, 0 to 1.")] = 0.0,
+    degrade: Annotated[float, typer.Option(help="Resolution to lose, 0 to 1.")] = 0.0,
     analysis: Annotated[
         Path | None, typer.Option(help="An analysis file; default: made and kept beside the job.")
     ] = None,
@@ -95,7 +119,21 @@ def swap(
         cast=people,
         system=system,
         options=_options(sets),
-        compose={"colour": colour, "light": light, "blend": blend},
+        compose={
+            "colour": colour,
+            "threshold": threshold,
+            "light": light,
+            "blend": blend,
+            "mask": mask,
+            "occlusion": not no_occlusion,
+            "erode": erode,
+            "feather": feather,
+            "face_scale": face_scale,
+            "contrast": contrast,
+            "sharpen": sharpen,
+            "motion": motion,
+            "degrade": degrade,
+        },  # fmt: skip
         encode={"codec": codec, "quality": quality, "preset": preset, "hardware": hardware},
         analyse={"detector": detector, "landmarks": landmarks, "every": every},
         analysis=analysis,
