@@ -12,13 +12,13 @@ from typing import TextIO
 
 import torch
 from torch import nn
-from torch.optim import Optimizer
 
 from mien.errors import TrainingError
 from mien.phases import Batch, Moment, Phase, Training, at
 from mien.train import folder as keeping
-from mien.train import memory, optimise
+from mien.train import memory
 from mien.train.average import Average
+from mien.train.optimise import Mover
 from mien.train.settings import Settings, Silence, State, Watch
 from mien.train.tally import Tally
 from mien.train.team import Team
@@ -77,7 +77,7 @@ class Run:
         self.training, self.settings, self.folder, self.watch = training, settings, folder, watch
         self.net = net.to(self.ground.device)
         self.state, self.average = State(micro=settings.micro), Average(self.net)
-        self.optimizers: dict[str, Optimizer] = {}
+        self.movers: dict[str, Mover] = {}
         self._outfit()
 
     def go(self, batches: Callable[[int], Iterator[Batch]]) -> nn.ModuleDict:
@@ -140,15 +140,8 @@ class Run:
         norm = bounded(parameters, self.settings.clip)
         if not math.isfinite(found["total"]) or not math.isfinite(norm):
             raise NotFinite(f"{phase.name}: loss {found['total']:.3g}, gradient {norm:.3g}")
-        optimizer, lr = self.optimizers[phase.name], self._rate(phase)
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        if phase.optimiser.lr_dropout < 1:
-            optimise.dropped_step(optimizer, phase.optimiser.lr_dropout, self._seed(turn))
-        else:
-            optimizer.step()
-        for p in parameters:
-            p.grad = None
+        lr = self._rate(phase)
+        self.movers[phase.name].step(lr, self._seed(turn))
         return found | {"lr": lr, "norm": norm}
 
     def _gradients(self, turn: int, phase: Phase, batch: Batch) -> dict[str, float]:
@@ -183,7 +176,7 @@ class Run:
         turn = self.state.step - math.ceil(phase.starts * self.settings.steps) + 1
         warm = min(1.0, turn / self.settings.warmup) if self.settings.warmup else 1.0
         calm = 0.5 if self.state.step < self.state.calm_until else 1.0
-        return optimise.rate(phase.optimiser, self.state.step) * at(phase.lr, self.progress) * warm * calm
+        return self.movers[phase.name].rate(self.state.step) * at(phase.lr, self.progress) * warm * calm
 
     def _seed(self, turn: int, rank: int = 0) -> int:
         return ((self.settings.seed * 1_000_003 + self.state.step) * 101 + turn) * 1009 + rank
@@ -211,10 +204,10 @@ class Run:
         for phase in self.training.phases:
             mine = [p for name, p in self.net.named_parameters() if name.startswith(phase.parts)]
             assert mine, f"phase {phase.name} moves nothing"
-            made = optimise.make(phase.optimiser, mine)
-            if old := self.optimizers.get(phase.name):
-                made.state.update({p: old.state[p] for p in mine if p in old.state})
-            self.optimizers[phase.name] = made
+            made = Mover(phase.optimiser, mine)
+            if old := self.movers.get(phase.name):
+                made.inherit(old)
+            self.movers[phase.name] = made
 
     def _go_back(self, error: NotFinite) -> None:
         """To the last checkpoint, to leave out this batch and to go more slowly for a while."""
@@ -239,8 +232,8 @@ class Run:
         names: dict[torch.Tensor, str] = {p: name for name, p in self.net.named_parameters()}
         tensors = {f"net.{k}": v for k, v in self.net.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.net.state_dict().items()}
-        for phase, optimizer in self.optimizers.items():
-            kept = optimise.moments(optimizer, names)
+        for phase, mover in self.movers.items():
+            kept = mover.moments(names)
             tensors |= {f"optimiser.{phase}/{name}": value for name, value in kept.items()}
         told = {"state": json.dumps(asdict(self.state))}
         keeping.save(self.folder, self.state.step, tensors, told, self.settings.keep)
@@ -263,5 +256,5 @@ class Run:
         keeping.into(self.net, keeping.under(tensors, "net."), path)
         keeping.into(self.average.net, keeping.under(tensors, "average."), path)
         parameters = dict(self.net.named_parameters())
-        for phase, optimizer in self.optimizers.items():
-            optimise.restore(optimizer, parameters, keeping.under(tensors, f"optimiser.{phase}/"))
+        for phase, mover in self.movers.items():
+            mover.restore(parameters, keeping.under(tensors, f"optimiser.{phase}/"))

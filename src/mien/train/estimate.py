@@ -69,7 +69,7 @@ def estimate(net: nn.ModuleDict, training: Training, settings: Settings, batch: 
             sum(p.numel() * (6 if run.ground.bf16 else 4) for p in moving(run.net, phase, 1.0))
             for phase in training.phases
         )
-        fixed += sum(_size(state.values()) for o in run.optimizers.values() for state in o.state.values())
+        fixed += sum(mover.bytes for mover in run.movers.values())
     return Estimate(fixed, int(picture * SLACK), min(times[1:]), there)
 
 
@@ -89,4 +89,4 @@ def _left(run: Run, phase: Phase, batch: Batch, pictures: int) -> int:
 
 
 def _size(tensors: Iterable[Tensor]) -> int:
-    return sum(x.numel() * x.element_size() for x in tensors if isinstance(x, Tensor))
+    return sum(x.numel() * x.element_size() for x in tensors)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mien.phases import Batch, Moment, Phase, at
+from mien.train.optimise import norm
 from mien.train.team import Team, cut
 
 
@@ -66,10 +67,10 @@ def gradients(
 
 def bounded(parameters: list[nn.Parameter], clip: float) -> float:
     """The norm of the gradient, which is then cut to `clip` (0: left)."""
-    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-    if clip and math.isfinite(norm):
-        nn.utils.clip_grads_with_norm_(parameters, clip, norm)
-    return float(norm)
+    length = norm(parameters)
+    if clip and clip < length < math.inf:
+        torch._foreach_mul_([p.grad for p in parameters if p.grad is not None], clip / length)
+    return length
 
 
 def no_memory(error: BaseException) -> bool:
