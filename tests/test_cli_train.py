@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 import facesets
 import portraits
-from mien import picture
+from mien import picture, watch
 from mien.cli import app
 from mien.cli import faceset as faceset_commands
 from mien.cli import train as train_commands
@@ -29,7 +30,7 @@ FLAGS = {
     "--template --track -o",
     "train": "--accumulate --augment --batch --device --dry-run --freeze --log-every --minutes --out --person --precision "
     "--preview-every --save-every --seed --set --steps --tensorboard --threads --timelapse --uniform-yaw --warm-start -o",
-    "faceset audit": "--out -o",
+    "faceset audit": "--out --track -o",
     "faceset browse": "--by --out -o",
     "faceset filter": "--best --drop --least --most --one-person --out --overwrite --person --unique -o",
     "faceset import": "--format --frames --out --overwrite --size --template -o",
@@ -126,6 +127,17 @@ def test_sets_are_listed_sorted_chosen_joined_and_parted(sets: Path, tmp_path: P
     assert not (tmp_path / "x").exists()
 
 
+def test_a_set_is_browsed_and_audited(sets: Path, tmp_path: Path) -> None:
+    page = tmp_path / "a.html"
+    assert mien("faceset", "browse", sets / "a", "-o", page, "--by", "yaw") == f"{page}\n"
+    assert "000006" in page.read_text()
+    said = mien("faceset", "audit", sets / "a", sets / "b", "-o", tmp_path / "audit.json").splitlines()
+    assert "6 pictures against 6 frames of b" in said[0]
+    assert "shares" in json.loads((tmp_path / "audit.json").read_text())
+    mien("faceset", "audit", sets / "a", sets / "b", "-o", tmp_path / "audit.html")
+    assert "Against b" in (tmp_path / "audit.html").read_text()
+
+
 def test_a_training_from_start_to_swap(sets: Path, people: tuple[object, ...], tmp_path: Path) -> None:
     out = tmp_path / "run"
     command = ("train", "deepfakes", "-o", out, *people, *TINY, "--steps", 4, "--save-every", 2)
@@ -174,6 +186,22 @@ def test_three_faces_only(sets: Path, tmp_path: Path) -> None:
     few = facesets.make(tmp_path / "few", 17, faces=3)
     line = refused("train", "deepfakes", "-o", tmp_path / "run", "--person", f"a={sets / 'a'}", "--person", f"b={few}")
     assert line.startswith("b has 3 faces")
+
+
+def test_stopped_by_hand_or_by_the_clock(
+    people: tuple[object, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ("train", "deepfakes", "-o", tmp_path / "run", *people, *TINY, "--save-every", 2)
+    said = mien(*command, "--steps", 100_000, "--minutes", 0.02)
+    assert re.search(r"^\d+ of 100000 steps are done and saved; the same command goes on$", said, re.MULTILINE)
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(watch.Terminal, "logged", stopped)
+    result = call(*command)
+    assert result.exit_code == 130
+    assert re.search(r"mien: stopped; the same command goes on from step \d+\n$", result.output)
 
 
 def test_numbers_that_are_none(people: tuple[object, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

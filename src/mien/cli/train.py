@@ -86,12 +86,15 @@ def train(
         return
     for line in loaded.prepare():
         typer.echo(line)
-    done = _watched(loaded, tensorboard)
+    try:
+        done = _watched(loaded, tensorboard)
+    except KeyboardInterrupt:
+        typer.echo(f"mien: stopped; the same command goes on from step {loaded.step}", err=True)
+        raise typer.Exit(130) from None
     if timelapse:
         typer.echo(preview.time_lapse(out, out / "timelapse.mp4"))
     if not done:
-        typer.echo("mien: stopped and saved; run the same command again to go on", err=True)
-        raise typer.Exit(130)
+        typer.echo(f"{loaded.step} of {loaded.run.settings.steps} steps are done and saved; the same command goes on")
     for line in loaded.summary():
         typer.echo(line)
 

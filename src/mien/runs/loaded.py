@@ -103,6 +103,11 @@ class Loaded:
         """What run.json will say."""
         return json.dumps(self.run.describe(self.people), indent=1, default=str)
 
+    @property
+    def step(self) -> int:
+        """The step of the last checkpoint, 0 where there is none."""
+        return max(map(step_of, states(self.run.folder)), default=0)
+
     def prepare(self) -> Iterator[str]:
         """Get everything ready and choose what was left open; what the user should know, a line each.
 
@@ -113,10 +118,10 @@ class Loaded:
         yield from (f"note: {line}" for line in self.notes)
         run, settings = self.run, self.run.settings
         chosen: dict[str, Any]
-        if found := states(run.folder):
+        if states(run.folder):
             before = (self._before() or {}).get("settings", {})
             chosen = {name: int(before.get(name, getattr(settings, name))) for name in run.choose}
-            yield f"goes on from step {step_of(found[-1])}"
+            yield f"goes on from step {self.step}"
         else:
             measured = self._measured()
             fitting = 0.95 * 60 * settings.minutes / measured.seconds
@@ -129,11 +134,10 @@ class Loaded:
             yield _told(dataclasses.replace(settings, **chosen), measured)
         self.run = dataclasses.replace(run, settings=dataclasses.replace(settings, **chosen), choose=())
 
-    def start(self, watches: Sequence[train.Watch] = (), stop: Callable[[], bool] | None = None) -> bool:
+    def start(self, watches: Sequence[train.Watch] = ()) -> bool:
         """Train to the end, from the last checkpoint if there is one; whether the end is reached.
 
-        Each time it is saved, the model is written too. stop: asked between two steps whether to save and leave off, as when
-        the minutes are up. Raises TrainingError, OutputError.
+        Each time it is saved, the model is written too. Raises TrainingError, OutputError.
         """
         if self.run.choose:
             self.notes = list(self.prepare())
@@ -145,10 +149,11 @@ class Loaded:
                 model.references(folder, person, sets)
         keeper = _Keeper(self)
         mean = train.run(net, self.training, self.batches, settings, folder, Several([keeper, *watches]))
-        step = step_of(states(folder)[-1])
-        if keeper.kept != step and not (per_person.is_model(folder) and per_person.read(folder).steps == step):
-            keeper.saved(step, mean)  # it was killed between the checkpoint and the model
-        return step >= settings.steps
+        if keeper.kept != self.step and not (
+            per_person.is_model(folder) and per_person.read(folder).steps == self.step
+        ):
+            keeper.saved(self.step, mean)  # it was killed between the checkpoint and the model
+        return self.step >= settings.steps
 
     def summary(self) -> Iterator[str]:
         """What came of it and what to do next, a line each."""
