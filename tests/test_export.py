@@ -210,7 +210,7 @@ def test_files_of_other_kinds(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         systems.load("dfm", {"file": str(tmp_path / "none.dfm")})
     (tmp_path / "text.dfm").write_text("hello")
-    with pytest.raises(WeightsError, match="anew|is no"):
+    with pytest.raises(WeightsError, match=r"anew|is no"):
         systems.load("dfm", {"file": str(tmp_path / "text.dfm")})
     names = ("face", *dfms.NAMES[1:])
     with pytest.raises(WeightsError, match=r"is no \.dfm file"):
@@ -225,10 +225,10 @@ def test_files_of_other_kinds(tmp_path: Path) -> None:
             systems.load("dfm", options)
 
 
-def _graph(node: onnx.NodeProto, constants: Mapping[str, Array], *more: onnx.NodeProto) -> onnx.ModelProto:
-    entry = helper.make_tensor_value_info
+def _graph(node: onnx.NodeProto, constants: Mapping[str, Array]) -> onnx.ModelProto:
+    entry, kind = helper.make_tensor_value_info, TensorProto.INT64 if node.op_type == "Shape" else TensorProto.FLOAT
     graph = helper.make_graph(
-        [node, *more], "one", [entry("x", TensorProto.FLOAT, ["n", 4, 6])], [entry("y", TensorProto.UNDEFINED, None)],
+        [node], "one", [entry("x", TensorProto.FLOAT, ["n", 4, 6])], [entry("y", kind, None)],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )  # fmt: skip
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)

@@ -83,10 +83,11 @@ class System(AbstractSystem):
         return answers
 
     def _drawn(self, crops: Sequence[Crop]) -> list[Swapped]:
+        net = self._net
         feed = {self._layout.face: np.stack([image.to_float(crop.rgb)[..., ::-1] for crop in crops])}
         if self._layout.morph:
             feed[self._layout.morph] = np.full(1, self.config.morph, np.float32)
-        there, bgr, mask = self._net.run(feed)
+        there, bgr, mask = net.run(feed)
         inside = per_person.rim(self._layout.size)
         return [
             Swapped(np.clip(bgr[i, ..., ::-1] * np.float32(255), 0, 255), self._alpha(there[i], mask[i], crop) * inside)
