@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -61,7 +61,7 @@ class Audit:
 
     shares: pose, expression, light, acted (pose and expression at once), together -> share of the frames that have a picture
     near; repeats: share of the set that nearly repeats a better picture; strangers: pictures of others than the person with
-    most; size, sharpness: the set's median and the target's.
+    most; size, sharpness: the set's median and the target's, None where it was taken at another crop.
     """
 
     faces: str
@@ -72,7 +72,7 @@ class Audit:
     repeats: float
     strangers: tuple[str, ...]
     size: tuple[float, float]
-    sharpness: tuple[float, float]
+    sharpness: tuple[float | None, float | None]
     cells: tuple[Cell, ...]
     needs: tuple[Need, ...]
     lacks: tuple[Lack, ...]
@@ -132,7 +132,8 @@ def audit(faces: FaceSet, target: Path | Record | FaceSet, track: str | None = N
 def _wanted(faces: FaceSet, target: Path | Record | FaceSet, track: str | None, tell: Tell) -> tuple[str, Seen]:
     """What the target is called, and what it shows."""
     if isinstance(target, FaceSet):
-        return target.folder.name, coverage.of_set(target, tell)
+        seen = coverage.of_set(target, tell)
+        return target.folder.name, seen if target.spec == faces.spec else replace(seen, sharpness=None)
     if isinstance(target, Record):
         found = _track(target, track)
         return f"{target.path.name.removesuffix(analysis.SUFFIX)} ({found.name})", coverage.of_track(
@@ -147,7 +148,8 @@ def _wanted(faces: FaceSet, target: Path | Record | FaceSet, track: str | None, 
     with TemporaryDirectory() as scratch:
         place = Path(scratch) / target.name
         if target.is_dir() or not video.is_video(target):
-            return _wanted(faces, extract.extract(target, place, extract.Settings(size=256), tell), None, tell)
+            settings = extract.Settings(faces.spec.template, faces.spec.size or 256, faces.spec.margin)
+            return _wanted(faces, extract.extract(target, place, settings, tell), None, tell)
         beside = analysis.beside(target)
         fits = analysis.fits(beside, target, analysis.Settings())
         record = Record(beside) if fits else analysis.run(target, analysis.beside(place), tell=tell)
@@ -173,7 +175,7 @@ def _plain(faces: FaceSet, wanted: Seen, own: Seen, different: int, strangers: i
             "size",
             f"nearer: faces are {size:.0f} px wide in the set, {there:.0f} px in the target; a swap will be soft",
         )
-    elif own.sharpness < SOFT * wanted.sharpness:
+    elif own.sharpness and wanted.sharpness and own.sharpness < SOFT * wanted.sharpness:
         yield Need("sharpness", f"sharper: the set has {own.sharpness / wanted.sharpness:.0%} of the target's detail")
     if different < FEW:
         yield Need("count", f"more of everything: {different} of {len(faces)} pictures differ, {FEW} or more are usual")

@@ -66,7 +66,7 @@ class Seen:
 
     frames: their numbers; pose: N x 2, yaw and pitch in degrees; shapes: N x 52; lights: N x 9, relative shading as
     coefficients (`light.basis`), the mean over the head 1; sizes: N, the face's longer side in its frame, pixels;
-    sharpness: at the set's crop, as `store.SCHEMA`.
+    sharpness: as `store.SCHEMA`, at the set's crop; None where it is known at another crop only.
     """
 
     frames: Array
@@ -74,7 +74,7 @@ class Seen:
     shapes: Array
     lights: Array
     sizes: Array
-    sharpness: float
+    sharpness: float | None
 
     @property
     def actions(self) -> Array:
