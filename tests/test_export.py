@@ -226,9 +226,10 @@ def test_files_of_other_kinds(tmp_path: Path) -> None:
 
 
 def _graph(node: onnx.NodeProto, constants: Mapping[str, Array]) -> onnx.ModelProto:
+    axes = {"Unsqueeze": 4, "Reshape": 2, "Shape": 1}.get(node.op_type, 3)
     entry, kind = helper.make_tensor_value_info, TensorProto.INT64 if node.op_type == "Shape" else TensorProto.FLOAT
     graph = helper.make_graph(
-        [node], "one", [entry("x", TensorProto.FLOAT, ["n", 4, 6])], [entry("y", kind, None)],
+        [node], "one", [entry("x", TensorProto.FLOAT, ["n", 4, 6])], [entry("y", kind, [None] * axes)],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )  # fmt: skip
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
