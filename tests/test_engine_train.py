@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
+import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
@@ -316,3 +320,35 @@ def test_an_estimate_counts_and_leaves_the_net_alone(tmp_path: Path) -> None:
     assert 0 < told.seconds < 10
     assert told.micro(8) == 8
     assert replace(told, there=told.fixed + 3 * told.picture).micro(8) == 3
+
+
+CALM = Training((replace(DRAW, weights={"error": 1.0, "fool": 0.0}), JUDGE), events=((0.5, exchange),))
+"""Without chance, for which each process has numbers of its own."""
+
+
+def test_two_processes_give_the_curve_of_one_that_adds_up(tmp_path: Path) -> None:
+    train.run(net(), CALM, batches, replace(SETTINGS, micro=2), tmp_path / "one")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    told = os.environ | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, __file__, str(tmp_path / "two")]
+    both = [subprocess.Popen(command, env=told | {"RANK": rank}) for rank in "01"]
+    try:
+        assert [process.wait(100) for process in both] == [0, 0]
+    finally:
+        for process in both:
+            process.kill()
+    one, two = rows(tmp_path / "one"), rows(tmp_path / "two")
+    assert [row["step"] for row in two] == [row["step"] for row in one]
+    for a, b in zip(one, two, strict=True):
+        for name in ("model/error", "model/norm", "critic/total"):
+            assert a[name] == pytest.approx(b[name], rel=1e-3)
+        assert b["images_a_second"] > 0
+    first, second = (train.latest(net(), tmp_path / name, CALM.events)[0].state_dict() for name in ("one", "two"))
+    for name, value in first.items():
+        torch.testing.assert_close(value, second[name], atol=1e-3, rtol=1e-2)
+
+
+if __name__ == "__main__":
+    train.run(net(), CALM, batches, SETTINGS, Path(sys.argv[1]))
