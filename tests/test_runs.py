@@ -199,7 +199,9 @@ def test_faces_of_somebody_else_are_named(
     mixed = facesets.make(tmp_path / "mixed", 1, faces=8, stranger=17)
     loaded = runs.load(run(sets | {"anna": (mixed,)}, tmp_path / "run"))
     _ = loaded.galleries
-    assert loaded.notes == ["1 of anna's 8 faces seem to be somebody else's: mixed/000008"]
+    (note,) = loaded.notes
+    assert note.startswith("1 of anna's 8 faces seem to be somebody else's")
+    assert "000008" in note
     pure, mean = model.known("anna", [FaceSet.open(sets["anna"][0])]), loaded.people[0]
     assert float(pure.vector @ mean.vector) > 0.98, "a stranger doesn't move the mean"
     assert np.isclose(np.linalg.norm(mean.vector), 1)
