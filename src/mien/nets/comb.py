@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mien.nets.autoencoder import Conv
 from mien.phases import Drawn
 
 LEAST = 4
@@ -87,7 +88,7 @@ class Encoder(nn.Module):
         self.read = nn.ModuleDict({str(side): nn.Conv2d(3, widths[side], 1) for side in sides})
         self.levels = nn.ModuleDict({str(side): _Down(widths[side], widths[half]) for half, side in pairwise(sides)})
         inner = widths[LEAST]
-        self.neck = nn.Sequential(_conv(inner, inner, 3), nn.Conv2d(inner, latent, LEAST))
+        self.neck = nn.Sequential(_conv(inner, inner, 3), Conv(inner, latent, LEAST))
 
     def forward(self, x: Tensor, side: int, strength: float) -> Tensor:
         """Read with the levels up to `side`; the first at `strength`, the rest of it from the picture at half its side."""
@@ -160,7 +161,7 @@ def _enlarged(picture: Tensor) -> Tensor:
 
 
 def _conv(before: int, after: int, kernel: int, padding: int = 1) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(before, after, kernel, 1, padding), nn.LeakyReLU(_SLOPE, inplace=True))
+    return nn.Sequential(Conv(before, after, kernel, 1, padding), nn.LeakyReLU(_SLOPE, inplace=True))
 
 
 def _start(net: nn.Module) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mien.nets.attention import SelfAttention
-from mien.nets.autoencoder import AutoEncoder, Inter, Path
+from mien.nets.autoencoder import AutoEncoder, Conv, Inter, Path
 from mien.phases import Drawn
 
 CODE = 4
@@ -109,12 +109,12 @@ class _Res(nn.Module):
         return F.leaky_relu(x + self.second(F.leaky_relu(self.first(x), 0.2)), 0.2)
 
 
-class _Shuffled(nn.Conv2d):
+class _Shuffled(Conv):
     """The convolution before a pixel shuffle; starts so that the four pixels of each 2 x 2 are equal."""
 
 
 def _conv(before: int, after: int, stride: int = 1, norm: bool = False) -> nn.Sequential:
-    layers = [nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.ReLU(), *_norm(after, norm)]
+    layers = [Conv(before, after, 3, stride, 1, bias=False), nn.ReLU(), *_norm(after, norm)]
     return nn.Sequential(*layers)
 
 
