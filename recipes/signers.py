@@ -48,11 +48,11 @@ SMALL = {"size": 96, "latent": 128, "encoder": 48, "decoder": 48, "mask": 16, "l
 UPRIGHT = {"flip": 0.0}
 """The woman's hair falls over one side of her face: mirrored, it would be drawn on both."""
 RECIPES = {
-    "deepfakes": Recipe(1500, 16, options={"lr": 1e-4}, augment=UPRIGHT),
-    "df": Recipe(2500, 8, options=SMALL),
-    "liae": Recipe(2000, 8, options=SMALL),
-    "faceswap_gan": Recipe(1500, 8, options={"lr": 2e-4, "swap_decoders": False, "width": 48}, augment=UPRIGHT),
-    "comb": Recipe(2000, 8, tuple(CLIPS), {"size": 128, "base": 24, "lr": 3e-4}, UPRIGHT),
+    "deepfakes": Recipe(900, 16, options={"lr": 1e-4}, augment=UPRIGHT),
+    "df": Recipe(1900, 8, options=SMALL),
+    "liae": Recipe(1200, 8, options=SMALL),
+    "faceswap_gan": Recipe(1000, 8, options={"lr": 2e-4, "swap_decoders": False, "width": 32, "pool": 2}, augment=UPRIGHT),
+    "comb": Recipe(1000, 8, tuple(CLIPS), {"size": 128, "base": 24, "lr": 3e-4}, UPRIGHT),
 }
 
 
@@ -70,7 +70,7 @@ def train_one(system: str, threads: int, minutes: float) -> None:
     """Train one system to the end of its recipe, or for so many minutes."""
     recipe = RECIPES[system]
     settings = train.Settings(
-        steps=recipe.steps, batch=recipe.batch, clip=1.0, warmup=50, threads=threads, minutes=minutes, log_every=25,
+        steps=recipe.steps, batch=recipe.batch, ema=0.99, clip=1.0, warmup=50, threads=threads, minutes=minutes, log_every=25,
         save_every=100,
     )  # fmt: skip
     people = {name: (OUT / "sets" / name,) for name in recipe.people}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from typer.testing import CliRunner, Result
 
 import facesets
 import portraits
-from mien import picture, watch
+from mien import per_person, picture, watch
 from mien.cli import app
 from mien.cli import faceset as faceset_commands
 from mien.cli import train as train_commands
@@ -194,6 +195,19 @@ def test_stopped_by_hand_or_by_the_clock(
     command = ("train", "deepfakes", "-o", tmp_path / "run", *people, *TINY, "--save-every", 2)
     said = mien(*command, "--steps", 100_000, "--minutes", 0.02)
     assert re.search(r"^\d+ of 100000 steps are done and saved; the same command goes on$", said, re.MULTILINE)
+
+    presses = iter([signal.SIGINT])
+
+    def asked(*_: object) -> None:
+        for number in presses:
+            signal.raise_signal(number)
+
+    before = max(int(path.stem[6:]) for path in (tmp_path / "run").glob("state-*"))
+    monkeypatch.setattr(watch.Terminal, "logged", asked)
+    said = mien(*command)
+    (step,) = re.findall(r"^(\d+) of 100000 steps are done and saved", said, re.MULTILINE)
+    assert 1 <= int(step) - before <= 3, "the step is finished and saved, and no more"
+    assert per_person.read(tmp_path / "run").steps == int(step)
 
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt

@@ -6,8 +6,10 @@ Heavy imports happen inside the command, so that `mien --help` answers at once.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from contextlib import ExitStack
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -110,7 +112,24 @@ def _watched(loaded: Loaded, tensorboard: bool) -> bool:
             stack.callback(board.close)
         previews = Previews(run.folder, names, loaded.faces, run.preview_every, board.show if board else None)
         terminal = stack.enter_context(Terminal(f"{run.system}: {', '.join(names)}", run.settings.steps))
-        return loaded.start([terminal, previews, *([board] if board else [])])
+        asked = stack.enter_context(_asked())
+        return loaded.start([terminal, previews, *([board] if board else [])], asked)
+
+
+@contextmanager
+def _asked() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C was pressed: the first only asks to stop, so that a step is finished and saved; a second breaks off."""
+    asked = threading.Event()
+
+    def ask(*_: object) -> None:
+        signal.signal(signal.SIGINT, before)
+        asked.set()
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _people(pairs: Sequence[str] | None) -> dict[str, tuple[Path, ...]]:

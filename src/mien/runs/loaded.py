@@ -134,10 +134,11 @@ class Loaded:
             yield _told(dataclasses.replace(settings, **chosen), measured)
         self.run = dataclasses.replace(run, settings=dataclasses.replace(settings, **chosen), choose=())
 
-    def start(self, watches: Sequence[train.Watch] = ()) -> bool:
+    def start(self, watches: Sequence[train.Watch] = (), stop: Callable[[], bool] = lambda: False) -> bool:
         """Train to the end, from the last checkpoint if there is one; whether the end is reached.
 
-        Each time it is saved, the model is written too. Raises TrainingError, OutputError.
+        Each time it is saved, the model is written too. stop: asked between two steps whether to leave off, saved. Raises
+        TrainingError, OutputError.
         """
         if self.run.choose:
             self.notes = list(self.prepare())
@@ -148,7 +149,8 @@ class Loaded:
             if not any((folder / per_person.PEOPLE / person.name).glob("*.png")):
                 model.references(folder, person, sets)
         keeper = _Keeper(self)
-        mean = train.run(net, self.training, self.batches, settings, folder, Several([keeper, *watches]))
+        told = Several([keeper, *watches])
+        mean = train.run(net, self.training, self.batches, settings, folder, told, stop=stop)
         if keeper.kept != self.step and not (
             per_person.is_model(folder) and per_person.read(folder).steps == self.step
         ):

@@ -40,13 +40,14 @@ def run(
     folder: Path,
     watch: Watch | None = None,
     describe: object = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> nn.ModuleDict:
     """Train `net` in place, from the last checkpoint in `folder` if there is one; returns averaged weights, in eval mode.
 
     batches: from a step to the batches from there on; batch k must come from k alone, and better be ready.
-    describe: more for config.json. Under torchrun each process takes its share of every batch. Raises TrainingError, in one
-    line, where the numbers stay no numbers, memory does not suffice for a single picture, the disk is full, or the folder
-    holds another network's run.
+    describe: more for config.json. stop: asked between two steps; true ends the call, saved, as the minutes do. Under
+    torchrun each process takes its share of every batch. Raises TrainingError, in one line, where the numbers stay no numbers,
+    memory does not suffice for a single picture, the disk is full, or the folder holds another network's run.
     """
     memory.keep()
     if settings.threads:
@@ -56,7 +57,8 @@ def run(
         folder.mkdir(parents=True, exist_ok=True)
         if team.first:
             keeping.write_config(folder, {"settings": settings, "run": describe})
-        return Run(net, training, settings, folder, watch if watch and team.first else Silence(), team).go(batches)
+        told = watch if watch and team.first else Silence()
+        return Run(net, training, settings, folder, told, team, stop).go(batches)
     except OSError as error:
         if keeping.is_full(error):
             raise TrainingError(
@@ -71,10 +73,11 @@ class Run:
     """A run between two checkpoints: networks, their average, optimisers, counters."""
 
     def __init__(
-        self, net: nn.ModuleDict, training: Training, settings: Settings, folder: Path, watch: Watch, team: Team
-    ) -> None:
+        self, net: nn.ModuleDict, training: Training, settings: Settings, folder: Path, watch: Watch, team: Team,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> None:  # fmt: skip
         self.ground = Ground(settings.where(), settings.bf16(), team)
-        self.training, self.settings, self.folder, self.watch = training, settings, folder, watch
+        self.training, self.settings, self.folder, self.watch, self.stop = training, settings, folder, watch, stop
         self.net = net.to(self.ground.device)
         self.state, self.average = State(micro=settings.micro), Average(self.net)
         self.movers: dict[str, Mover] = {}
@@ -87,7 +90,7 @@ class Run:
         self.ground.team.wait()
         self._load()
         ends = time.monotonic() + 60 * (self.settings.minutes or math.inf)
-        while self.state.step < self.settings.steps and time.monotonic() < ends:
+        while self.state.step < self.settings.steps and time.monotonic() < ends and not self.stop():
             source = batches(self.state.step)
             try:
                 with keeping.open_log(self._log_file(), self.state.step) as log:
@@ -106,7 +109,7 @@ class Run:
         while not over:
             self._happen()
             self.step(next(source), tally)
-            late = self.ground.team.any(time.monotonic() > ends) if settings.minutes else False
+            late = self.ground.team.any(time.monotonic() > ends or self.stop())
             over = late or state.step == settings.steps
             if state.step % settings.log_every == 0 or over:
                 row = tally.row(state.step)
