@@ -2,8 +2,8 @@
 
     python benchmarks/export.py [--systems deepfakes df] [--threads 1 2] [--batches 1 8] [--rounds 5] [--out out/export]
 
-Networks of the default size (faceswap_gan 64, comb 128) with random weights: neither speed nor rounding asks what they have
-learnt. Each is exported once, to OUT. All engines take turns in every round of one run, so that a noisy machine is noisy for
+Networks of the default size (comb 128) with random weights: speed doesn't ask what they have learnt. The differences do, as what
+is drawn at random is nearly grey: name the folder of a trained model in place of a system. Each is exported once, to OUT. All engines take turns in every round of one run, so that a noisy machine is noisy for
 all. Milliseconds a face: the best by the clock, and the median of what the processor spent, which other programs hardly
 change; ratios are those of the latter to torch in fp32. `swap` is the whole way from eight crops of 8 or 16 bits to pictures,
 as `mien swap` goes it.
@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from mien import export, image, systems
+from mien import export, image, per_person, systems
 from mien.nets import engine, engines, tracing
 from mien.types import Array
 
@@ -40,7 +40,11 @@ Ask = Callable[[Array], Array]
 
 
 def network(name: str) -> tuple[nn.Module, int]:
-    """A system's drawing network for two people, and the side of what it reads."""
+    """A system's drawing network for two people, or that of a trained model's folder, and the side of what it reads."""
+    if per_person.is_model(Path(name)):
+        module = systems.module(per_person.read(Path(name)).system)
+        config = per_person.settled(module.Config(run=name))
+        return export._plain(per_person.Cast(config, module.network).net), config.size
     module = systems.module(name)
     config = module.Config(**SETTINGS.get(name, {}))
     torch.manual_seed(0)
@@ -50,7 +54,7 @@ def network(name: str) -> tuple[nn.Module, int]:
 
 def file(name: str, net: nn.Module, size: int, folder: Path) -> Path:
     """The network's ONNX file, traced where it isn't there yet."""
-    path = folder / f"{name}.onnx"
+    path = folder / f"{Path(name).name}.onnx"
     if not path.is_file():
         drawer = export._Drawer(net, 0)
         faces = export._faces(size)
@@ -103,12 +107,14 @@ def rows(name: str, options: argparse.Namespace) -> Iterator[Sequence[object]]:
         for batch in options.batches:
             x = np.repeat(face, batch, axis=0)
             yield from _lines(
-                f"{name} {size}", threads, str(batch), batch, asks, lambda ask, x=x: ask(x), options, apart
+                f"{Path(name).name} {size}", threads, str(batch), batch, asks, lambda ask, x=x: ask(x), options, apart
             )
         for bits in (8, 16):
             crops = list(np.random.default_rng(0).integers(0, 2**bits, (8, size, size, 3)).astype(f"uint{bits}"))
             swap = partial(swapped, crops)
-            yield from _lines(f"{name} {size}", threads, f"swap of 8, {bits} bits", 8, asks, swap, options, apart)
+            yield from _lines(
+                f"{Path(name).name} {size}", threads, f"swap of 8, {bits} bits", 8, asks, swap, options, apart
+            )
 
 
 def swapped(crops: Sequence[Array], ask: Ask) -> list[Array]:
