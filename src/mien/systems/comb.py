@@ -3,7 +3,8 @@
 Source: Naruniec, Helminger, Schroers, Weber, "High-resolution neural face swapping for visual effects", EGSR 2020. The paper
 tells of the comb, of its growth to 1024 pixels, and that more than two people make expressions truer; it prints neither layers
 nor weights. Layers: `nets.comb`; losses and timetable: absolute difference and MS-SSIM inside the mesh's outline, Adam.
-At 1024 pixels encoder and decoder have 23.1 million numbers each, 512: 18.4, 256: 13.6. Read `docs` on patents before selling it.
+At 1024 pixels encoder and decoder have 23.1 million numbers each, 512: 18.4, 256: 13.6. Disney holds US patents on this
+architecture (10902571, and more on its training): take legal advice before it goes into a product.
 
 What differs: faces are warped and their colours varied while the network learns, for people of whom there are minutes, not
 hours; every person has the same number of faces in each step, and one optimiser moves everything at once.
