@@ -3,10 +3,10 @@
     python benchmarks/export.py [--systems deepfakes df] [--threads 1 2] [--batches 1 8] [--rounds 5] [--out out/export]
 
 Networks of the default size (comb 128) with random weights: speed doesn't ask what they have learnt. The differences do, as what
-is drawn at random is nearly grey: name the folder of a trained model in place of a system. Each is exported once, to OUT. All engines take turns in every round of one run, so that a noisy machine is noisy for
-all. Milliseconds a face: the best by the clock, and the median of what the processor spent, which other programs hardly
-change; ratios are those of the latter to torch in fp32. `swap` is the whole way from eight crops of 8 or 16 bits to pictures,
-as `mien swap` goes it.
+is drawn at random is nearly grey: name the folder of a trained model in place of a system. Each is exported once, to OUT. All
+engines take turns in every round of one run, so that a noisy machine is noisy for all. Milliseconds a face: the best by the
+clock, and the median of what the processor spent, which other programs hardly change; ratios are those of the latter to torch
+in fp32. `swap` is the whole way from eight crops of 8 or 16 bits to pictures, as `mien swap` goes it.
 """
 
 from __future__ import annotations
