@@ -142,7 +142,10 @@ def _columns(faces: FaceSet, rows: Array) -> Iterator[tuple[str, dict[str, Any]]
     yield "likeness", _column("likeness to the main person", likes[rows], "Person", 2)
     best = np.argsort(-manage.quality(faces), kind="stable")
     original = likeness.originals(faces, best) if len(faces) else who
-    yield "repeats", _column("nearly repeats", np.where(original == np.arange(len(faces)), "", names[original])[rows], "Face")
+    yield (
+        "repeats",
+        _column("nearly repeats", np.where(original == np.arange(len(faces)), "", names[original])[rows], "Face"),
+    )
     for key in ("yaw", "pitch", "roll"):
         yield key, _column(key, manage.numbers(faces, key)[rows], "Pose", 1, "°")
     for key, decimals, unit in (("size", 0, "px"), ("sharpness", 4, ""), ("brightness", 2, ""), ("score", 2, "")):

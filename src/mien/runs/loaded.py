@@ -21,6 +21,7 @@ from mien.faceset.store import FaceSet
 from mien.phases import Batch, Training
 from mien.runs import model
 from mien.runs.run import Run
+from mien.train import memory
 from mien.train.folder import states, step_of
 from mien.train.turn import NotFinite
 from mien.types import CropSpec
@@ -36,6 +37,7 @@ SAVE_SECONDS = 300.0
 
 def load(run: Run) -> Loaded:
     """Open the face sets of a run and see that they can serve. Raises MienError."""
+    memory.keep()
     run.check()
     return Loaded(run)
 
