@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 import dfms
 from mien import systems
-from mien.runs import model as models
 from mien.phases import Side
+from mien.runs import model as models
 
 PEOPLE = ("anna", "ben")
 _kept = tempfile.TemporaryDirectory(prefix="mien-tiny-")

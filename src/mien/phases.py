@@ -58,7 +58,7 @@ class Moment:
     progress: float
 
 
-Losses = Callable[[nn.Module, Batch, Moment], Mapping[str, Tensor]]
+Losses = Callable[[nn.ModuleDict, Batch, Moment], Mapping[str, Tensor]]
 """(networks, batch, moment) -> named raw losses, each a scalar; they are weighed by the phase, and logged by name."""
 
 
@@ -96,7 +96,7 @@ class Phase:
     rests: Mapping[str, Timetable] = field(default_factory=dict)
 
 
-Event = tuple[float, Callable[[nn.Module], None]]
+Event = tuple[float, Callable[[nn.ModuleDict], None]]
 """(share of the run, what is done to the networks there), between two steps: decoders change places, a level is added."""
 
 

@@ -140,7 +140,7 @@ class _Learning:
     settings: Settings
     wanted: frozenset[str]
 
-    def __call__(self, net: nn.Module, batch: Batch, moment: Moment) -> dict[str, Tensor]:
+    def __call__(self, net: nn.ModuleDict, batch: Batch, moment: Moment) -> dict[str, Tensor]:
         faces = _faces(self.settings, net, batch, moment)
         terms = {name: [of(face) for face in faces] for name, of in _OWN.items() if name in self.wanted}
         swapped = [self._as_first(face) for face in faces[1:]] if self.wanted & set(_STYLES) else []
@@ -162,7 +162,7 @@ class _Face:
     """One person's faces of a batch, as they were drawn by their own path."""
 
     settings: Settings
-    net: nn.Module
+    net: nn.ModuleDict
     drawn: Drawn
     side: Side
     person: int
@@ -190,7 +190,7 @@ class _Face:
         return critic
 
 
-def _faces(settings: Settings, net: nn.Module, batch: Batch, moment: Moment) -> list[_Face]:
+def _faces(settings: Settings, net: nn.ModuleDictDict, batch: Batch, moment: Moment) -> list[_Face]:
     drawn = net["model"].together([side.warped for side in batch])
     pairs = enumerate(zip(drawn, batch, strict=True))
     return [_Face(settings, net, one, side, person, moment) for person, (one, side) in pairs]
@@ -231,7 +231,7 @@ class _Judging:
 
     settings: Settings
 
-    def __call__(self, net: nn.Module, batch: Batch, moment: Moment) -> dict[str, Tensor]:
+    def __call__(self, net: nn.ModuleDict, batch: Batch, moment: Moment) -> dict[str, Tensor]:
         with torch.no_grad():
             faces = _faces(self.settings, net, batch, moment)
         total = []
@@ -241,7 +241,7 @@ class _Judging:
         return {"critic": sum(total[1:], total[0]) / len(batch)}
 
 
-def _codes(net: nn.Module, batch: Batch, moment: Moment) -> dict[str, Tensor]:
+def _codes(net: nn.ModuleDict, batch: Batch, moment: Moment) -> dict[str, Tensor]:
     """The code critic's loss: other people's codes to 1, the first person's to 0."""
     with torch.no_grad():
         codes = [net["model"].encode(side.warped, person) for person, side in enumerate(batch)]

@@ -133,7 +133,7 @@ def swap(
             "sharpen": sharpen,
             "motion": motion,
             "degrade": degrade,
-        },  # fmt: skip
+        },
         encode={"codec": codec, "quality": quality, "preset": preset, "hardware": hardware},
         analyse={"detector": detector, "landmarks": landmarks, "every": every},
         analysis=analysis,

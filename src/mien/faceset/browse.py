@@ -85,7 +85,8 @@ _BODY = """
 </section>
 <dialog id="detail"><div class="big"><div id="picture"></div><div><h3 id="name" style="margin:0"></h3>
 <label><input type="checkbox" id="drop"> drop</label></div></div><dl id="row" style="margin-top:12px"></dl>
-<p class="keys"><button id="before">← Previous</button><button id="after">Next →</button><button id="close" autofocus>Close</button></p>
+<p class="keys"><button id="before">← Previous</button><button id="after">Next →</button>
+<button id="close" autofocus>Close</button></p>
 </dialog>
 """
 

@@ -98,7 +98,7 @@ def stage(config: Config, progress: float) -> float:
     return first + level - 1 + (min(1.0, within / config.fade) if config.fade else 1.0)
 
 
-def _losses(config: Config, net: nn.Module, batch: Batch, moment: Moment) -> Mapping[str, Tensor]:
+def _losses(config: Config, net: nn.ModuleDict, batch: Batch, moment: Moment) -> Mapping[str, Tensor]:
     """Means over the people. The encoder serves all alike and reads all at once."""
     model = net.get_submodule("model")
     assert isinstance(model, Comb), "networks are those of `network`"

@@ -65,7 +65,7 @@ def training(config: Config, people: int) -> Training:
     return Training((Phase("model", ("model.",), _losses, {"mae": 1.0}, optimiser),))
 
 
-def _losses(net: nn.Module, batch: Batch, moment: Moment) -> Mapping[str, Tensor]:
+def _losses(net: nn.ModuleDict, batch: Batch, moment: Moment) -> Mapping[str, Tensor]:
     drawn = net["model"].together([side.warped for side in batch])
     apart = [losses.mae(one.rgb, side.target) for one, side in zip(drawn, batch, strict=True)]
     return {"mae": sum(apart[1:], apart[0]) / len(apart)}

@@ -123,7 +123,7 @@ def training(config: Config, people: int) -> Training:
     return Training((critics, model), events)
 
 
-def exchange(net: nn.Module) -> None:
+def exchange(net: nn.ModuleDict) -> None:
     """Every person's decoder goes on with the weights of the next person's, the last with the first's."""
     decoders = list(_model(net).decoders.values())
     kept = [{name: tensor.clone() for name, tensor in decoder.state_dict().items()} for decoder in decoders]
@@ -137,7 +137,7 @@ def composite(drawn: Drawn, read: Tensor) -> Tensor:
     return drawn.mask * drawn.rgb + (1 - drawn.mask) * read
 
 
-def _judge(config: Config, net: nn.Module, batch: Batch, moment: Moment) -> Mapping[str, Tensor]:
+def _judge(config: Config, net: nn.ModuleDict, batch: Batch, moment: Moment) -> Mapping[str, Tensor]:
     """What the critics learn from."""
     found = []
     with torch.no_grad():
@@ -154,20 +154,20 @@ def _judge(config: Config, net: nn.Module, batch: Batch, moment: Moment) -> Mapp
     return {"critics": _sum(found) / len(batch)}
 
 
-def _draw(config: Config, net: nn.Module, batch: Batch, moment: Moment) -> Mapping[str, Tensor]:
+def _draw(config: Config, net: nn.ModuleDict, batch: Batch, moment: Moment) -> Mapping[str, Tensor]:
     """What encoder and decoders learn from: every term's mean over the people."""
     every = zip(_drawn(_model(net), batch), batch, _critics(net), strict=True)
     found = [_terms(config, drawn, side, critic, moment) for drawn, side, critic in every]
     return {name: _sum([terms[name] for terms in found]) / len(found) for name in found[0]}
 
 
-def _model(net: nn.Module) -> AutoEncoder:
+def _model(net: nn.ModuleDict) -> AutoEncoder:
     model = net.get_submodule("model")
     assert isinstance(model, AutoEncoder), "networks are those of `network`"
     return model
 
 
-def _critics(net: nn.Module) -> list[nn.Module]:
+def _critics(net: nn.ModuleDict) -> list[nn.Module]:
     return list(net.get_submodule("critics").children())
 
 
