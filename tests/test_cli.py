@@ -33,8 +33,9 @@ FLAGS = {
     "person": "",
     "score": "--detector --every --landmarks --out --samples --source --target -o",
     "swap": "--analysis --blend --cast --certificate --codec --colour --consent --contrast --degrade --detector --dry-run "
-    "--erode --every --face-scale --feather --hardware --key --label --landmarks --light --mask --motion --no-mark --no-occlusion "
-    "--no-sign --out --overwrite --passphrase --preset --profile --quality --report --seed --set --sharpen --system --threshold -o",
+    "--erode --every --face-scale --feather --hardware --key --label --landmarks --light --mask --motion --no-mark "
+    "--no-occlusion --no-sign --out --overwrite --passphrase --preset --profile --quality --report --seed --set --sharpen "
+    "--system --threshold -o",
     "systems": "",
     "train": "--accumulate --augment --batch --device --dry-run --freeze --log-every --minutes --out --person --precision "
     "--preview-every --save-every --seed --set --steps --tensorboard --threads --timelapse --uniform-yaw --warm-start -o",

@@ -211,9 +211,9 @@ class _Renderer:
         }
 
 
-def _ways(meshes: Sequence[Array], frames: Array, cuts: Sequence[int]) -> list[tuple[float, float]]:
+def _ways(meshes: Array, frames: Array, cuts: Array) -> list[tuple[float, float]]:
     """How many pixels (x, y) each face moves in a frame's time: the mean of the steps to it and from it, over no cut."""
-    steps = np.diff(np.asarray(meshes)[:, :468, :2].mean(axis=1), axis=0)
+    steps = np.diff(meshes[:, :468, :2].mean(axis=1), axis=0)
     known = (np.diff(frames) == 1) & ~np.isin(frames[1:], cuts)
     total, count = np.zeros((len(frames), 2)), np.zeros((len(frames), 1))
     for part in (slice(1, None), slice(None, -1)):

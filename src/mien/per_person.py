@@ -140,7 +140,8 @@ class Cast:
             net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}, assign=True)
         except (SafetensorError, RuntimeError) as error:
             raise InputError(f"{model.weights} is of another network: train it anew") from error
-        return net.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        drawing: nn.Module = net.eval().requires_grad_(False)
+        return drawing.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def enroll(self, source: Sequence[Crop]) -> Identity:
         """Whom to draw: the person named in the settings, else the one whom the photos show.

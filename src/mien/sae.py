@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from mien import augment, losses
 from mien.errors import SettingsError
 from mien.nets import sae
+from mien.nets.autoencoder import drawing
 from mien.nets.critics import CodeCritic, UNetPatchCritic
 from mien.phases import Batch, Drawn, Moment, Optimiser, Phase, Side, Training
 
@@ -152,7 +153,7 @@ class _Learning:
 
     def _as_first(self, face: _Face) -> Drawn:
         """The first person's face in this person's place; gradients end at its code."""
-        model = face.net["model"]
+        model = drawing(face.net)
         drawn: Drawn = model.draw(model.encode(face.side.warped, 0, swap=True).detach(), 0, swap=True)
         return drawn
 
@@ -186,12 +187,13 @@ class _Face:
     @property
     def critic(self) -> nn.Module:
         """The person's patch critic."""
-        critic: nn.Module = self.net["critics"][self.person]
-        return critic
+        critics = self.net["critics"]
+        assert isinstance(critics, nn.ModuleList), "one a person"
+        return critics[self.person]
 
 
-def _faces(settings: Settings, net: nn.ModuleDictDict, batch: Batch, moment: Moment) -> list[_Face]:
-    drawn = net["model"].together([side.warped for side in batch])
+def _faces(settings: Settings, net: nn.ModuleDict, batch: Batch, moment: Moment) -> list[_Face]:
+    drawn = drawing(net).together([side.warped for side in batch])
     pairs = enumerate(zip(drawn, batch, strict=True))
     return [_Face(settings, net, one, side, person, moment) for person, (one, side) in pairs]
 
@@ -244,7 +246,7 @@ class _Judging:
 def _codes(net: nn.ModuleDict, batch: Batch, moment: Moment) -> dict[str, Tensor]:
     """The code critic's loss: other people's codes to 1, the first person's to 0."""
     with torch.no_grad():
-        codes = [net["model"].encode(side.warped, person) for person, side in enumerate(batch)]
+        codes = [drawing(net).encode(side.warped, person) for person, side in enumerate(batch)]
     critic = net["code_critic"]
     others = [losses.bce(critic(code), 1.0) for code in codes[1:]]
     return {"critic": (sum(others[1:], others[0]) / len(others) + losses.bce(critic(codes[0]), 0.0)) / 2}

@@ -78,6 +78,13 @@ class AutoEncoder(nn.Module):
         return drawn._replace(code=code)
 
 
+def drawing(net: nn.ModuleDict) -> AutoEncoder:
+    """The network among those of a system that draws."""
+    model = net["model"]
+    assert isinstance(model, AutoEncoder), "a system that asks for it is built so"
+    return model
+
+
 def _joint(part: nn.Module, given: Mapping[int, Tensor]) -> dict[int, Tensor]:
     """A part run once for several people."""
     done = part(torch.cat(list(given.values())))

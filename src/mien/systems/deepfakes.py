@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mien import augment, losses, per_person
 from mien.errors import SettingsError
 from mien.faces import align
-from mien.nets.autoencoder import AutoEncoder, Decoder, Encoder, Inter, Path, start
+from mien.nets.autoencoder import AutoEncoder, Decoder, Encoder, Inter, Path, drawing, start
 from mien.phases import Batch, Moment, Optimiser, Phase, Training
 from mien.systems import AbstractSystem
 from mien.types import Crop, CropSpec, Identity, Swapped
@@ -66,7 +66,7 @@ def training(config: Config, people: int) -> Training:
 
 
 def _losses(net: nn.ModuleDict, batch: Batch, moment: Moment) -> Mapping[str, Tensor]:
-    drawn = net["model"].together([side.warped for side in batch])
+    drawn = drawing(net).together([side.warped for side in batch])
     apart = [losses.mae(one.rgb, side.target) for one, side in zip(drawn, batch, strict=True)]
     return {"mae": sum(apart[1:], apart[0]) / len(apart)}
 

@@ -107,6 +107,7 @@ def latest(net: Net, folder: Path, events: Sequence[Event] = ()) -> tuple[Net, i
         raise TrainingError(f"{folder} holds no checkpoint; train first")
     path, tensors, told = found
     for _, happen in events[: json.loads(told.get("state", "{}")).get("events", 0)]:
+        assert isinstance(average, nn.ModuleDict), "events happen to a system's networks"
         happen(average)
     into(average, under(tensors, "average."), path)
     return average.eval(), step_of(path)

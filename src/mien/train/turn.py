@@ -26,7 +26,7 @@ class Ground:
     team: Team
 
 
-def moving(net: nn.Module, phase: Phase, progress: float) -> list[nn.Parameter]:
+def moving(net: nn.ModuleDict, phase: Phase, progress: float) -> list[nn.Parameter]:
     """The parameters that this phase moves now; all others are told to ask for no gradient."""
     rests = tuple(name for name, table in phase.rests.items() if at(table, progress))
     found = []
@@ -39,7 +39,7 @@ def moving(net: nn.Module, phase: Phase, progress: float) -> list[nn.Parameter]:
 
 
 def gradients(
-    net: nn.Module, phase: Phase, batch: Batch, moment: Moment, micro: int, ground: Ground
+    net: nn.ModuleDict, phase: Phase, batch: Batch, moment: Moment, micro: int, ground: Ground
 ) -> dict[str, float]:
     """Leave the batch's gradients in the parameters; the raw losses and their weighed `total`, means over the batch.
 
