@@ -233,7 +233,7 @@ if __name__ == "__main__":
         "--people", type=Path, help="who is who, for ffpp_v1 and pairs_v1: JSON {name: person}, or lines"
     )
     parser.add_argument(
-        "--systems", nargs="+", default=[*systems.names(), *REFERENCES],
+        "--systems", nargs="+", default=[*systems.ready(), *REFERENCES],
         help="default: all that come with the package, and the rows that calibrate",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path("out/quality"), help="what is measured is kept here")

@@ -134,7 +134,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clips", nargs="+", type=Path)
     parser.add_argument("--source", type=Path, required=True, help="a photo with a face")
-    parser.add_argument("--systems", nargs="+", default=systems.names(), help="default: all that come with the package")
+    parser.add_argument("--systems", nargs="+", default=systems.ready(), help="default: all that come with the package")
     parser.add_argument("--out", type=Path, default=Path("out/speed"), help="what is measured is kept here")
     parser.add_argument("--fresh", action="store_true", help="measure everything again")
     parser.add_argument("--write", type=Path, metavar="PAGE", help="put the table between the page's two marks")

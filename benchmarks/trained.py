@@ -30,10 +30,10 @@ PICTURES = "df", "comb"
 TILE = 260
 
 
-def main(swaps: Path, data: Path, sheet: Path | None) -> None:
+def main(swaps: Path, data: Path, sheet: Path | None, systems: Sequence[str]) -> None:
     """Print a row a system."""
     rows, shown = {}, []
-    for folder in sorted(p for p in swaps.iterdir() if p.is_dir()):
+    for folder in sorted(p for p in swaps.iterdir() if p.is_dir() and (not systems or p.name in systems)):
         found = []
         for clip in sorted(folder.glob("*_in_*.mp4")):
             track = one(clip, data)
@@ -60,24 +60,29 @@ def one(clip: Path, data: Path) -> TrackScore:
     )
     settings = score.Settings(judges=("dlib",), samples=100_000)
     found = score.score(clip, data / "asl" / f"{target}.mkv", {"": photos}, settings)
-    return next(track for track in found.tracks if track.swapped)
+    return next(
+        (track for track in found.tracks if track.swapped), found.tracks[0]
+    )  # a network may draw nothing at all
 
 
 def figures(tracks: Sequence[TrackScore]) -> dict[str, float]:
     """What a system's clips come to: shares and means over all their frames."""
     values = {c: np.concatenate([t.columns.get(c, np.full(len(t.frames), np.nan)) for t in tracks]) for c in COLUMNS}
-    gap = values["id_gap.dlib"][np.isfinite(values["id_gap.dlib"])]
+    gap = values["id_gap.dlib"]
+    gap = np.where(np.isfinite(gap), gap, -1.0)  # what was not swapped is all the target's
     told = {"nearer to the source": round(100 * float((gap > 0).mean()), 1), "gap": round(float(gap.mean()), 3)}
-    told |= {name: round(float(np.nanmean(values[name])), 4) for name in ("pose", "expression", "gaze", "mouth")}
+    for name in ("pose", "expression", "gaze", "mouth"):
+        known = values[name][np.isfinite(values[name])]
+        told[name] = round(float(known.mean()), 4) if len(known) else 0.0
     ratios = [t.figures["flicker_ratio"] for t in tracks if "flicker_ratio" in t.figures]
-    return told | {"flicker": round(float(np.mean(ratios)), 3), "frames": len(gap)}
+    return told | {"flicker": round(float(np.mean(ratios)), 3) if ratios else 0.0, "frames": len(gap)}
 
 
 def contact(shown: Sequence[tuple[str, Path, Path, TrackScore]]) -> Array:
     """A row a clip: target and swap at the worst frame and at two middling ones."""
     rows = []
     for title, swapped, target, track in shown:
-        gap = track.columns["id_gap.dlib"]
+        gap = track.columns.get("id_gap.dlib", np.zeros(len(track.frames)))
         order = np.argsort(np.where(np.isfinite(gap), gap, np.inf))[: int(np.isfinite(gap).sum())]
         tiles = []
         for at in (order[0], order[len(order) // 3], order[len(order) // 2]):
@@ -98,5 +103,6 @@ if __name__ == "__main__":
     parser.add_argument("--swaps", type=Path, default=ROOT / "out" / "signers" / "swaps")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--sheet", type=Path)
+    parser.add_argument("--systems", nargs="*", default=[], help="default: all that were made")
     a = parser.parse_args()
-    main(a.swaps, a.data, a.sheet)
+    main(a.swaps, a.data, a.sheet, a.systems)

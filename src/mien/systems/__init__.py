@@ -44,6 +44,11 @@ def names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
+def ready() -> list[str]:
+    """Those of them that draw from photos alone, without a file of their user's."""
+    return [name for name in names() if not files(name)]
+
+
 def load(name: str, options: Mapping[str, Any] | None = None) -> AbstractSystem:
     """Build a system from its module's name and the options that its `Config` has.
 
