@@ -160,8 +160,8 @@ def test_sixteen_bits(name: str, photo: Picture, face: Face, sources: list[tuple
     who = enrolled(system, sources)
     flat_rgb = well_formed(system, align.crop(photo, face, system.target_spec), who)
     deep_rgb = well_formed(system, align.crop(deep, face, system.target_spec), who)
-    assert np.abs(flat_rgb - deep_rgb).mean() < 0.005
-    assert systems.trainable(name) or np.abs(flat_rgb - deep_rgb).max() < 0.02, "an untrained network is restless"
+    apart = np.abs(flat_rgb - deep_rgb)
+    assert (apart.mean() if systems.trainable(name) else apart.max()) < 0.02, "a network drawn at random is restless"
     deep_sources = [(Picture(p.array.astype(np.uint16) * 257), f) for p, f in sources]
     well_formed(system, align.crop(photo, face, system.target_spec), enrolled(system, deep_sources))
 
