@@ -335,7 +335,7 @@ def test_two_processes_give_the_curve_of_one_that_adds_up(tmp_path: Path) -> Non
     command = [sys.executable, __file__, str(tmp_path / "two")]
     both = [subprocess.Popen(command, env=told | {"RANK": rank}) for rank in "01"]
     try:
-        assert [process.wait(100) for process in both] == [0, 0]
+        assert [process.wait(240) for process in both] == [0, 0]
     finally:
         for process in both:
             process.kill()
