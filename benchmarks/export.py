@@ -44,20 +44,20 @@ def network(name: str) -> tuple[nn.Module, int]:
     if per_person.is_model(Path(name)):
         module = systems.module(per_person.read(Path(name)).system)
         config = per_person.settled(module.Config(run=name))
-        return export._plain(per_person.Cast(config, module.network).net), config.size
+        return export.plain(per_person.Cast(config, module.network).net), config.size
     module = systems.module(name)
     config = module.Config(**SETTINGS.get(name, {}))
     torch.manual_seed(0)
     net = module.network(config, 2)["model"].eval().requires_grad_(False)
-    return export._plain(net.to(memory_format=torch.channels_last)), config.size
+    return export.plain(net.to(memory_format=torch.channels_last)), config.size
 
 
 def file(name: str, net: nn.Module, size: int, folder: Path) -> Path:
     """The network's ONNX file, traced where it isn't there yet."""
     path = folder / f"{Path(name).name}.onnx"
     if not path.is_file():
-        drawer = export._Drawer(net, 0)
-        faces = export._faces(size)
+        drawer = export.Drawer(net, 0)
+        faces = export.trial_faces(size)
         outputs = ("rgb", "mask")[: len(drawer(faces))]
         path.write_bytes(tracing.trace(drawer, {"face": faces}, outputs).SerializeToString())
     return path

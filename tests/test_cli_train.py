@@ -25,12 +25,8 @@ from mien.faceset.store import FaceSet
 from mien.phases import Batch
 from mien.types import Manifest
 
-# A flag may be added here with its command. Changing or removing one breaks somebody's script.
+# As in test_cli.py, of the commands that stand below another.
 FLAGS = {
-    "extract": "--detector --every --format --landmarks --margin --min-face --out --overwrite --person --sharpest --size "
-    "--template --track -o",
-    "train": "--accumulate --augment --batch --device --dry-run --freeze --log-every --minutes --out --person --precision "
-    "--preview-every --save-every --seed --set --steps --tensorboard --threads --timelapse --uniform-yaw --warm-start -o",
     "faceset audit": "--out --track -o",
     "faceset browse": "--by --out -o",
     "faceset filter": "--best --drop --least --most --one-person --out --overwrite --person --unique -o",

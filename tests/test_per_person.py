@@ -16,6 +16,7 @@ from mien.errors import InputError, NoFaceError, SettingsError
 from mien.faces import align
 from mien.faces.recognise import IdentityEmbedder
 from mien.jobs import Job
+from mien.trust import protected
 from mien.types import Crop, Manifest
 
 
@@ -77,6 +78,18 @@ def test_a_job_takes_a_model_for_photos(model: Path, target: Path, tmp_path: Pat
     assert str(tmp_path) not in manifest.to_json(), "no place on this machine"
     before, after = picture.load(target).array, picture.load(out).array
     assert np.abs(before.astype(int) - after).max() > 20
+
+
+def test_a_protected_person_is_refused_whatever_the_photo_shows(
+    model: Path, target: Path, tmp_path: Path, crops: list[Crop]
+) -> None:
+    options = {"run": str(model), "person": "ben"}
+    who = systems.load("df", options).enroll([crops[0]])
+    protected.add(tmp_path / "home", "Ben", who["vector"][None], per_person.read(model).network)
+    out, photo = tmp_path / "out.png", portraits.composite(3)
+    with pytest.raises(InputError, match="protected"):
+        Job(target, out, source=(photo,), system="df", options=options, home=tmp_path / "home").run()
+    assert not out.exists()
 
 
 def test_models_and_photos_are_not_mixed(model: Path, target: Path, tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def export(
     part, config = _part(model, model.people.index(person), format)
     with torch.inference_mode():
         wanted = [np.asarray(answer) for answer in part.module(*part.example.values())]
-    graph = tracing.trace(_plain(part.module), part.example, part.outputs)
+    graph = tracing.trace(plain(part.module), part.example, part.outputs)
     if precision == "fp16":
         tracing.halve(graph)
     try:
@@ -107,7 +107,7 @@ def _may_write(out: Path, overwrite: bool) -> None:
         raise OutputError(f"the folder {out.absolute().parent} does not exist: make it first")
 
 
-class _Drawer(nn.Module):
+class Drawer(nn.Module):
     """One person's way through a network: rgb, and the mask where it draws one."""
 
     def __init__(self, net: nn.Module, person: int) -> None:
@@ -124,12 +124,12 @@ def _part(model: per_person.Model, person: int, format: str) -> tuple[_Part, Any
     module = systems.module(model.system)
     config = per_person.settled(module.Config(run=str(model.folder)))
     net = per_person.Cast(config, module.network).net
-    faces = _faces(config.size)
+    faces = trial_faces(config.size)
     with torch.inference_mode():
         masked = net(faces[:1], person, swap=True).mask is not None
     if format != "dfm":
         outputs = ("rgb", "mask") if masked else ("rgb",)
-        return _Part(_Drawer(net, person), {"face": faces}, outputs, "drawn" if masked else "none"), config
+        return _Part(Drawer(net, person), {"face": faces}, outputs, "drawn" if masked else "none"), config
     # The mask of the face that stands there is its own person's. Of several others nobody knows whose face it is.
     there = 1 - person if masked and len(model.people) == 2 else None
     packed = dfm.Packed(net, person, there, None if masked else _outline(config.template, config.size))
@@ -137,7 +137,7 @@ def _part(model: per_person.Model, person: int, format: str) -> tuple[_Part, Any
     return _Part(packed, {dfm.FACE: bgr}, dfm.OUTPUTS, "drawn" if masked else "outline"), config
 
 
-def _faces(size: int) -> Tensor:
+def trial_faces(size: int) -> Tensor:
     """Three to try a network on (3 x 3 x R x R in [-1, 1]): a face, the same dark and mirrored, and noise."""
     face = engine.probe("face", (None, 3, size, size))
     noise = np.random.default_rng(0).uniform(-1, 1, face.shape).astype(np.float32)
@@ -152,7 +152,7 @@ def _outline(template: str, size: int) -> Tensor:
     return torch.from_numpy(mask.astype(np.float32))[None, :, :, None]
 
 
-def _plain(net: nn.Module) -> nn.Module:
+def plain(net: nn.Module) -> nn.Module:
     """The network with layers that a tracer understands: convolutions that are nothing else, growth that has ended."""
     for part in net.modules():
         if isinstance(part, nn.Conv2d):

@@ -195,8 +195,11 @@ class Job:
                     guard.warnings.append(f"no face found in {path}")
             if not crops:
                 raise NoFaceError(f"no face found in {paths[0]}: give a photo in which the face is seen from the front")
-            vectors[name] = np.concatenate(seen)
+            shown = np.concatenate(seen)
+            guard.refuse_sources({name: shown})
             known[name] = system.enroll(crops)
+            # Whoever the photos show: where the system knows the face that it draws, that one counts.
+            vectors[name] = known[name]["vector"][None] if "vector" in known[name] else shown
         guard.refuse_sources(vectors)
         return known, self.manifest(guard.consents(vectors, self.consent))
 

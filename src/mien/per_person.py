@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from mien import image
+from mien import image, weights
 from mien.compose import masks
 from mien.errors import InputError, NoFaceError, SettingsError
 from mien.faces import recognise
@@ -93,6 +93,10 @@ def read(folder: Path) -> Model:
         )  # fmt: skip
     except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder / JSON} is damaged: let `mien train` write it again") from error
+    if model.network != weights.cards()["identity"].sha256:
+        raise InputError(
+            f"{folder} knows its people by other identity weights than these: run its `mien train` once more"
+        )
     if not model.weights.is_file() or vectors.ndim != 2 or len(vectors) != len(names) or not names:
         raise InputError(f"{folder} is not complete: let `mien train` write it again")
     return model
@@ -154,7 +158,7 @@ class Cast:
         if self._config.person:
             if self._config.person not in people:
                 raise SettingsError(f"no {self._config.person} in {self._config.run}; there are {', '.join(people)}")
-            return {"person": np.array(people.index(self._config.person))}
+            return self._identity(people.index(self._config.person))
         embedder = recognise.IdentityEmbedder()
         seen = np.mean([embedder.embed(_eight_bit(crop.rgb), crop.points[None])[0] for crop in source], axis=0)
         cosines = self.model.vectors @ (seen / np.linalg.norm(seen))
@@ -162,7 +166,11 @@ class Cast:
             raise NoFaceError(
                 f"the photo shows nobody of {self._config.run}: it has {', '.join(people)}; say --set person={people[0]}"
             )
-        return {"person": np.array(int(cosines.argmax()))}
+        return self._identity(int(cosines.argmax()))
+
+    def _identity(self, person: int) -> Identity:
+        """Whom the network draws, and that face's vector: whatever a photo shows, consent is asked for this one."""
+        return {"person": np.array(person), "vector": self.model.vectors[person]}
 
     def swap(self, who: Identity, targets: Sequence[Crop]) -> list[Swapped]:
         """Draw each crop's face as `who`. alpha: the network's own mask, or the mesh's outline where it draws none."""

@@ -198,9 +198,7 @@ def _zoomed(crop: Crop, scale: float) -> Crop:
 def _clear(pixels: Pixels, face: Face, region: Region) -> Array:
     """1 where nothing lies in front of the face, over a region of the frame (H x W float32)."""
     parsing = segment.parse_in(pixels, face.points).moved(region.x, region.y)
-    low, high = segment.RAMP
-    clear = 1 - parsing.laid(parsing.of(*segment.HIDES), region.width, region.height)
-    return np.asarray(np.clip((clear - low) / (high - low), 0, 1))
+    return segment.clear(parsing, region.width, region.height)
 
 
 def _square(crop: Crop, shape: tuple[int, int], region: Region) -> Array:

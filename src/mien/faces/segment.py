@@ -91,6 +91,11 @@ def seen(rgb: Array, points: Array, parsing: Parsing | None = None) -> Array:
     """
     height, width = rgb.shape[:2]
     parsing = parsing or parse(rgb, points)
-    clear = 1 - parsing.laid(parsing.of(*HIDES), width, height)
+    return clear(parsing, width, height) * masks.hull(points[:468, :2], (height, width))
+
+
+def clear(parsing: Parsing, width: int, height: int) -> Array:
+    """H x W float32, in the pixels of the parsed picture: 1 where nothing lies in front of the face."""
     low, high = RAMP
-    return np.clip((clear - low) / (high - low), 0, 1) * masks.hull(points[:468, :2], (height, width))
+    free = 1 - parsing.laid(parsing.of(*HIDES), width, height)
+    return np.asarray(np.clip((free - low) / (high - low), 0, 1))

@@ -10,6 +10,7 @@ import importlib.util
 import logging
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -28,24 +29,41 @@ LARGE = 256
 Constants = Mapping[str, Array]
 
 
-def trace(net: nn.Module, example: Mapping[str, Tensor], outputs: Sequence[str]) -> onnx.ModelProto:
-    """The graph of a network for inputs by name; the first axis of each may have any length.
+def trace(
+    net: nn.Module,
+    example: Mapping[str, Tensor],
+    outputs: Sequence[str],
+    dynamic: Mapping[str, Mapping[int, str]] | None = None,
+) -> onnx.ModelProto:
+    """The graph of a network for inputs by name; the first axis of each, and those that `dynamic` names, may have any length.
 
-    net: what is to be traced, one level above any layer (torch's exporter trips over names at the top); example: at least two
-    pictures. Raises SettingsError where the package is missing that translates the operators.
+    example: at least two long along every such axis, in the order of the network's arguments. Raises SettingsError where the
+    package is missing that translates the operators.
     """
     if importlib.util.find_spec("onnxscript") is None:
         raise SettingsError("the package 'onnxscript' is needed to export: pip install 'mien[train]'")
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it tells every time what isn't installed
-    shapes = tuple({0: torch.export.Dim("n")} for _ in example)
+    axes = [{0: "n"} | dict((dynamic or {}).get(name, {})) for name in example]
+    shapes = tuple({i: torch.export.Dim(axis) for i, axis in each.items()} for each in axes)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            net.eval(), tuple(example.values()), dynamo=True, verbose=False, opset_version=OPSET,
-            input_names=list(example), output_names=list(outputs), dynamic_shapes=shapes,
+            _Inner(net.eval()), tuple(example.values()), dynamo=True, verbose=False, opset_version=OPSET,
+            input_names=list(example), output_names=list(outputs), dynamic_shapes=(shapes,),
         )  # fmt: skip
     assert program is not None
     return _bare(program.model_proto)
+
+
+class _Inner(nn.Module):
+    """The network one level down: torch's exporter trips over some names of layers at the top."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, *inputs: Tensor) -> Any:
+        return self.net(*inputs)
 
 
 def halve(model: onnx.ModelProto) -> None:

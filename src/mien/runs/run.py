@@ -69,7 +69,7 @@ class Run:
     @property
     def variation(self) -> augmentation.Settings:
         """How crops are varied. Raises SettingsError for an option there isn't."""
-        usual: augmentation.Settings = getattr(self.module, "AUGMENT", augmentation.Settings())
+        usual: augmentation.Settings = self.module.AUGMENT
         chosen = dict(self.augment)
         if unknown := [name for name in chosen if name not in {f.name for f in dataclasses.fields(usual)}]:
             known = ", ".join(f.name for f in dataclasses.fields(usual))

@@ -16,11 +16,15 @@ import dataclasses
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
+from torch import nn
+
+from mien import per_person
 from mien.errors import SettingsError
+from mien.faces import align
 from mien.types import Crop, CropSpec, Identity, Swapped
 
 
@@ -37,6 +41,29 @@ class AbstractSystem(ABC):
     @abstractmethod
     def swap(self, who: Identity, targets: Sequence[Crop]) -> list[Swapped]:
         """Become `who` in each crop. The crops are cut by `target_spec`, consecutive frames of one track."""
+
+
+class Trained(AbstractSystem):
+    """Every system that draws the people of a run; `network` builds its networks, see `per_person.Cast`.
+
+    A module makes it its own by `System = partial(Trained, network)`. Identity: the number of a person, and the vector of
+    the face that is drawn.
+    """
+
+    source_spec = CropSpec(align.NATIVE, None, margin=1.3)
+
+    def __init__(self, network: Callable[[Any, int], nn.ModuleDict], config: Any) -> None:
+        self.config = per_person.settled(config)
+        self.target_spec = CropSpec(self.config.template, self.config.size)
+        self._cast = per_person.Cast(self.config, network)
+
+    def enroll(self, source: Sequence[Crop]) -> Identity:
+        """See `per_person.Cast.enroll`."""
+        return self._cast.enroll(source)
+
+    def swap(self, who: Identity, targets: Sequence[Crop]) -> list[Swapped]:
+        """See `per_person.Cast.swap`."""
+        return self._cast.swap(who, targets)
 
 
 def names() -> list[str]:

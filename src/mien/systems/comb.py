@@ -16,7 +16,7 @@ SIZE is RUN's size: the encoder that many people taught stays, and is read at fu
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -24,13 +24,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mien import augment, losses, per_person
+from mien import augment, losses
 from mien.errors import SettingsError
-from mien.faces import align
 from mien.nets.comb import LEAST, Comb, smaller
 from mien.phases import Batch, Moment, Optimiser, Phase, Side, Training
-from mien.systems import AbstractSystem
-from mien.types import Crop, CropSpec, Identity, Swapped
+from mien.systems import Trained
 
 CARDS: tuple[str, ...] = ()
 FILES = ("run",)
@@ -125,20 +123,4 @@ def _grown(mask: Tensor, by: int) -> Tensor:
     return mask
 
 
-class System(AbstractSystem):
-    """Draws the people of a run. Identity: the number of one of them."""
-
-    source_spec = CropSpec(align.NATIVE, None, margin=1.3)
-
-    def __init__(self, config: Config) -> None:
-        self.config = per_person.settled(config)
-        self.target_spec = CropSpec(self.config.template, self.config.size)
-        self._cast = per_person.Cast(self.config, network)
-
-    def enroll(self, source: Sequence[Crop]) -> Identity:
-        """See `per_person.Cast.enroll`."""
-        return self._cast.enroll(source)
-
-    def swap(self, who: Identity, targets: Sequence[Crop]) -> list[Swapped]:
-        """See `per_person.Cast.swap`."""
-        return self._cast.swap(who, targets)
+System = partial(Trained, network)

@@ -7,18 +7,17 @@ optimiser moves encoder and decoders together in a step (the original took them 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor, nn
 
-from mien import augment, losses, per_person
+from mien import augment, losses
 from mien.errors import SettingsError
-from mien.faces import align
 from mien.nets.autoencoder import AutoEncoder, Decoder, Encoder, Inter, Path, drawing, start
 from mien.phases import Batch, Moment, Optimiser, Phase, Training
-from mien.systems import AbstractSystem
-from mien.types import Crop, CropSpec, Identity, Swapped
+from mien.systems import Trained
 
 CARDS: tuple[str, ...] = ()
 FILES = ("run",)
@@ -71,20 +70,4 @@ def _losses(net: nn.ModuleDict, batch: Batch, moment: Moment) -> Mapping[str, Te
     return {"mae": sum(apart[1:], apart[0]) / len(apart)}
 
 
-class System(AbstractSystem):
-    """Draws the people of a run. Identity: the number of one of them."""
-
-    source_spec = CropSpec(align.NATIVE, None, margin=1.3)
-
-    def __init__(self, config: Config) -> None:
-        self.config = per_person.settled(config)
-        self.target_spec = CropSpec(self.config.template, self.config.size)
-        self._cast = per_person.Cast(self.config, network)
-
-    def enroll(self, source: Sequence[Crop]) -> Identity:
-        """See `per_person.Cast.enroll`."""
-        return self._cast.enroll(source)
-
-    def swap(self, who: Identity, targets: Sequence[Crop]) -> list[Swapped]:
-        """See `per_person.Cast.swap`."""
-        return self._cast.swap(who, targets)
+System = partial(Trained, network)

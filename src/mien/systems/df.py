@@ -7,18 +7,16 @@ numbers for two people, 7.6 billion multiplications a face. What differs: see `s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from torch import nn
 
-from mien import per_person, sae
+from mien import sae
 from mien.errors import SettingsError
-from mien.faces import align
 from mien.nets import sae as nets
 from mien.phases import Training
-from mien.systems import AbstractSystem
-from mien.types import Crop, CropSpec, Identity, Swapped
+from mien.systems import Trained
 
 CARDS: tuple[str, ...] = ()
 FILES = ("run",)
@@ -51,20 +49,4 @@ def training(config: Config, people: int) -> Training:
     return sae.training(config, true_face=config.true_face)
 
 
-class System(AbstractSystem):
-    """Draws the people of a run. Identity: the number of one of them."""
-
-    source_spec = CropSpec(align.NATIVE, None, margin=1.3)
-
-    def __init__(self, config: Config) -> None:
-        self.config = per_person.settled(config)
-        self.target_spec = CropSpec(self.config.template, self.config.size)
-        self._cast = per_person.Cast(self.config, network)
-
-    def enroll(self, source: Sequence[Crop]) -> Identity:
-        """See `per_person.Cast.enroll`."""
-        return self._cast.enroll(source)
-
-    def swap(self, who: Identity, targets: Sequence[Crop]) -> list[Swapped]:
-        """See `per_person.Cast.swap`."""
-        return self._cast.swap(who, targets)
+System = partial(Trained, network)

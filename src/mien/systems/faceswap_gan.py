@@ -24,17 +24,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mien import augment, losses, per_person
+from mien import augment, losses
 from mien.errors import SettingsError
-from mien.faces import align
 from mien.nets import faceswap_gan as nets
 from mien.nets import perceptual
 from mien.nets.attention import SelfAttention
 from mien.nets.autoencoder import AutoEncoder
 from mien.nets.critics import ConditionalCritic
 from mien.phases import Batch, Drawn, Event, Moment, Optimiser, Phase, Side, Timetable, Training, at
-from mien.systems import AbstractSystem
-from mien.types import Crop, CropSpec, Identity, Swapped
+from mien.systems import Trained
 
 CARDS: tuple[str, ...] = ()
 FILES = ("run",)
@@ -230,20 +228,4 @@ def _sum(terms: Sequence[Tensor]) -> Tensor:
     return torch.stack(tuple(terms)).sum()
 
 
-class System(AbstractSystem):
-    """Draws the people of a run. Identity: the number of one of them."""
-
-    source_spec = CropSpec(align.NATIVE, None, margin=1.3)
-
-    def __init__(self, config: Config) -> None:
-        self.config = per_person.settled(config)
-        self.target_spec = CropSpec(self.config.template, self.config.size)
-        self._cast = per_person.Cast(self.config, network)
-
-    def enroll(self, source: Sequence[Crop]) -> Identity:
-        """See `per_person.Cast.enroll`."""
-        return self._cast.enroll(source)
-
-    def swap(self, who: Identity, targets: Sequence[Crop]) -> list[Swapped]:
-        """See `per_person.Cast.swap`."""
-        return self._cast.swap(who, targets)
+System = partial(Trained, network)
