@@ -16,6 +16,7 @@ from mien.errors import InputError, NoFaceError, SettingsError
 from mien.faces import align
 from mien.faces.recognise import IdentityEmbedder
 from mien.jobs import Job
+from mien.nets import engines
 from mien.trust import protected
 from mien.types import Crop, Manifest
 
@@ -55,6 +56,20 @@ def test_the_photo_tells_whom_to_draw(model: Path, crops: list[Crop]) -> None:
     assert [int(system.enroll([crop])["person"]) for crop in crops] == [0, 1]
     named = systems.load("df", {"run": str(model), "person": "ben"})
     assert int(named.enroll([crops[0]])["person"]) == 1
+
+
+def test_drawn_in_bfloat16_it_looks_the_same(
+    model: Path, target: Path, crops: list[Crop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = picture.load(target)
+    drawn = []
+    for fast in (False, True):
+        monkeypatch.setattr(engines, "fast_bf16", lambda fast=fast: fast)
+        system = systems.load("df", {"run": str(model)})
+        crop = align.crop(photo, analysis.Settings().finder().find(photo)[0], system.target_spec)
+        drawn += system.swap(system.enroll([crops[0]]), [crop])
+    assert 0 < np.abs(drawn[0].rgb - drawn[1].rgb).max() < 2
+    assert np.abs(drawn[0].alpha - drawn[1].alpha).max() < 0.02
 
 
 def test_a_stranger_is_refused(model: Path) -> None:

@@ -84,9 +84,7 @@ def test_bfloat16_only_where_it_cannot_be_seen(
 ) -> None:
     loaded = runs.load(run(sets, tmp_path / "run"))
     net = loaded.net["model"].eval()
-    exact = model.changed(net, {n: p.detach().clone() for n, p in net.named_parameters()}, loaded.faces)
-    assert exact == (0.0, 0.0)
-    mean, rare = model.changed(net, model.halved(net), loaded.faces)
+    mean, rare = model.changed(net, loaded.faces)
     assert 0 < mean < rare < model.RARE_CHANGE
     monkeypatch.setattr(model, "MEAN_CHANGE", mean / 2)
     model.write(tmp_path, net, "deepfakes", TINY, loaded.people, 1, loaded.faces, {})

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +25,7 @@ from mien import image, weights
 from mien.compose import masks
 from mien.errors import InputError, NoFaceError, SettingsError
 from mien.faces import recognise
+from mien.nets import engines
 from mien.types import Array, Crop, Identity, Swapped
 
 FORMAT = 1
@@ -38,7 +40,8 @@ Config = TypeVar("Config", bound=Any)
 
 @dataclass(frozen=True)
 class Model:
-    """A trained model. vectors: mean identity vector of each person (N x D, of length 1), of the `network` with that sha256."""
+    """A trained model. vectors: mean identity vector of each person (N x D, of length 1), of the `network` with that sha256;
+    precision: bfloat16 where its training found that drawing in it changes next to nothing."""
 
     folder: Path
     system: str
@@ -48,6 +51,7 @@ class Model:
     network: str
     steps: int
     sha256: str
+    precision: str
 
     @property
     def weights(self) -> Path:
@@ -89,7 +93,7 @@ def read(folder: Path) -> Model:
         names = tuple(str(name) for name in told["people"])
         model = Model(
             folder, str(told["system"]), dict(told["config"]), names, vectors, str(told["network"]), int(told["steps"]),
-            str(told["sha256"]),
+            str(told["sha256"]), str(told["precision"]),
         )  # fmt: skip
     except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder / JSON} is damaged: let `mien train` write it again") from error
@@ -147,6 +151,11 @@ class Cast:
         drawing: nn.Module = net.eval().requires_grad_(False)
         return drawing.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
+    @cached_property
+    def _drawer(self) -> nn.Module:
+        """The network as it draws here: in bfloat16 where model and machine allow (a fifth of the time)."""
+        return in_bf16(self.net) if self.model.precision == "bfloat16" and engines.fast_bf16() else self.net
+
     def enroll(self, source: Sequence[Crop]) -> Identity:
         """Whom to draw: the person named in the settings, else the one whom the photos show.
 
@@ -177,18 +186,27 @@ class Cast:
         if not targets:
             return []
         size = self._config.size
-        x = torch.from_numpy(image.to_tensor([crop.rgb for crop in targets])).contiguous(
-            memory_format=torch.channels_last
+        x = torch.from_numpy(image.to_tensor([crop.rgb for crop in targets])).to(
+            next(self._drawer.parameters()).dtype, memory_format=torch.channels_last
         )
         with torch.inference_mode():
-            drawn = self.net(x, int(who["person"]), swap=True)
+            drawn = self._drawer(x, int(who["person"]), swap=True)
         rgb = (drawn.rgb.float().permute(0, 2, 3, 1).numpy() + 1) * np.float32(127.5)
         inside = rim(size)
         answers = []
         for i, crop in enumerate(targets):
-            alpha = masks.hull(crop.points[:468, :2], (size, size)) if drawn.mask is None else drawn.mask[i, 0].numpy()
+            alpha = (
+                masks.hull(crop.points[:468, :2], (size, size))
+                if drawn.mask is None
+                else drawn.mask[i, 0].float().numpy()
+            )
             answers.append(Swapped(np.clip(rgb[i], 0, 255), np.clip(alpha * inside, 0, 1).astype(np.float32)))
         return answers
+
+
+def in_bf16(net: nn.Module) -> nn.Module:
+    """A copy of a drawing network that computes in bfloat16."""
+    return deepcopy(net).to(torch.bfloat16, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def rim(size: int) -> Array:

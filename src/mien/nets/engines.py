@@ -45,6 +45,14 @@ def installed() -> tuple[str, ...]:
     return tuple(name for name, package in PACKAGES.items() if importlib.util.find_spec(package) is not None)
 
 
+def fast_bf16() -> bool:
+    """Whether this processor has instructions for bf16, and torch's networks shall compute in it."""
+    import torch
+
+    able = torch.cpu.get_capabilities()
+    return bool(able.get("amx_bf16") or able.get("avx512_bf16"))
+
+
 def open_in(engine: str, path: Path, threads: int = 1) -> Network:
     """The network in `path` in the engine of that name, on at most `threads` threads (torch takes the process's own).
 

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from mien.errors import SettingsError
+from mien.nets import engines
 
 PRECISIONS = ("auto", "bf16", "fp32")
 
@@ -62,8 +63,7 @@ class Settings:
             return self.precision == "bf16"
         if self.where().type == "cuda":
             return torch.cuda.is_bf16_supported()
-        able = torch.cpu.get_capabilities()
-        return bool(able.get("amx_bf16") or able.get("avx512_bf16"))
+        return engines.fast_bf16()
 
 
 class Watch(Protocol):
