@@ -13,7 +13,7 @@ import numpy as np
 
 from mien import geometry, image
 from mien.compose import masks
-from mien.faces import align
+from mien.faces import align, strands
 from mien.faces.landmarks import roi_from_points
 from mien.nets import engine
 from mien.nets.engines import Network
@@ -87,11 +87,15 @@ def parse_in(pixels: Pixels, points: Array) -> Parsing:
 def seen(rgb: Array, points: Array, parsing: Parsing | None = None) -> Array:
     """H x W float32 of a face crop: 1 where the face itself is seen, 0 under hair, hats, hands, things and off the mesh.
 
-    parsing: what a wider picture told, in this crop's pixels; None to `parse` the crop itself.
+    parsing: what a wider picture told, in this crop's pixels; None to `parse` the crop itself. Where the network ends a strand
+    of hair too early, the picture's colours go on, see `strands`.
     """
     height, width = rgb.shape[:2]
     parsing = parsing or parse(rgb, points)
-    return clear(parsing, width, height) * masks.hull(points[:468, :2], (height, width))
+    face = masks.hull(points[:468, :2], (height, width))
+    free = clear(parsing, width, height)
+    parts = parsing.laid(parsing.of("eyes", "lips", "mouth", "nose"), width, height)
+    return np.minimum(free, strands.followed(rgb, face, free, parts)) * face
 
 
 def clear(parsing: Parsing, width: int, height: int) -> Array:
