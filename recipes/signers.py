@@ -49,8 +49,8 @@ UPRIGHT = {"flip": 0.0}
 """The woman's hair falls over one side of her face: mirrored, it would be drawn on both."""
 RECIPES = {
     "deepfakes": Recipe(900, 16, options={"lr": 1e-4}, augment=UPRIGHT),
-    "df": Recipe(1900, 8, options=SMALL),
-    "liae": Recipe(800, 8, options=SMALL),
+    "df": Recipe(2400, 8, options=SMALL),
+    "liae": Recipe(1600, 8, options=SMALL),
     "faceswap_gan": Recipe(
         1400, 8, options={"lr": 2e-4, "swap_decoders": False, "width": 32, "pool": 2}, augment=UPRIGHT
     ),
