@@ -37,6 +37,7 @@ SPEC = CropSpec("arcface_128", 128)
 SIDE = 128
 DENSITY, SPREAD = 2.0, 2.2
 """Pixels that a variant is drawn with to one that is kept; how much of what is round the face is drawn."""
+MOUTHS = ("Smile", "Smile", "Frown", "UpperUp", "LowerDown", "Stretch", "Pucker", "Funnel", "Left", "Right")
 Rng = np.random.Generator
 
 
@@ -44,8 +45,8 @@ Rng = np.random.Generator
 class Range:
     """How far variants go. Degrees; shares of all variants; expressions in units of their modes.
 
-    yaw is what may be turned away from a photo that looks straight ahead: beyond `most` degrees none is turned, and a head
-    that looks aside isn't turned back by more than what its hidden side allows.
+    yaw is for a photo that looks straight ahead: a head that looks aside is turned further up to `most` degrees, and turned
+    back by less, because one of its sides is hidden. light: its strongest part from one side, over what comes from all.
     """
 
     yaw: float = 20.0
@@ -55,7 +56,7 @@ class Range:
     turns: float = 0.85
     expresses: float = 0.7
     lights: float = 0.6
-    light: float = 0.75
+    light: float = 1.1
 
 
 @dataclass(frozen=True)
@@ -88,17 +89,15 @@ def draw(points: Array, modes: dict[str, Array], rng: Rng, r: Range) -> variants
 
 def expression(points: Array, modes: dict[str, Array], rng: Rng) -> Array:
     """Shifts of the mesh (468 x 3): a movement of the mouth, of the brows, of the lids; the jaw in every third."""
-    both = lambda name, most: sum(  # noqa: E731
-        modes[f"{name}_{side}"] * weight
-        for side, weight in zip("LR", rng.uniform(0.1, most) * rng.uniform(0.75, 1.25, 2), strict=True)
-    )
+
+    def both(name: str, most: float) -> Array:
+        """A mode of the two halves of a face, on one a little stronger."""
+        weights = rng.uniform(0.1, most) * rng.uniform(0.75, 1.25, 2)
+        return np.asarray(modes[f"{name}_L"] * weights[0] + modes[f"{name}_R"] * weights[1])
+
     shift = np.zeros((468, 3))
-    mouth = str(
-        rng.choice(["Smile", "Smile", "Frown", "UpperUp", "LowerDown", "Stretch", "Pucker", "Funnel", "Left", "Right"])
-    )
-    shift += (
-        both(f"mouth{mouth}", 0.6) if f"mouth{mouth}_L" in modes else modes[f"mouth{mouth}"] * rng.uniform(0.1, 0.45)
-    )
+    mouth = f"mouth{rng.choice(MOUTHS)}"
+    shift += both(mouth, 0.6) if f"{mouth}_L" in modes else modes[mouth] * rng.uniform(0.1, 0.45)
     if rng.random() < 0.35:
         shift += modes["jawOpen"] * rng.uniform(0.05, 0.4)
     elif rng.random() < 0.3:  # lips that are apart come nearer
@@ -121,10 +120,10 @@ def expression(points: Array, modes: dict[str, Array], rng: Rng) -> Array:
 def light(rng: Rng, most: float) -> Array:
     """Coefficients (3 x 9) of a random light: from one side, a little coloured, with some second order."""
     away, high = rng.uniform(0, 2 * np.pi), rng.uniform(-0.3, 0.7)
-    way = np.array([-high, -0.4, np.sin(away)])  # y, z, x of where it comes from
+    way = np.array([-high, -0.3, np.sin(away)])  # y, z, x of where it comes from
     out = variants.EVEN.copy()
-    out[:, 1:4] = way / np.linalg.norm(way) * rng.uniform(0.1, most) * rng.uniform(0.9, 1.1, (3, 1))
-    out[:, 4:] = rng.normal(0, 0.06, 5)
+    out[:, 1:4] = way / np.linalg.norm(way) * rng.uniform(0.3, most) * rng.uniform(0.88, 1.12, (3, 1))
+    out[:, 4:] = rng.normal(0, 0.1, 5)
     return out
 
 
@@ -185,13 +184,13 @@ def item(crop: Array, mesh: Array, vector: Array, photo: Photo, person: int, ori
 
 def varied(photos: Sequence[Photo], maker: Maker, told: Counter[str]) -> Iterator[tuple[int, Array, Array, Array]]:
     """Variants without end, one of every photo in rounds: (photo, crop, mesh, vector). Held-out people, frames of clips
-    and photographs of one hue have none. told: why how many were dropped."""
+    and old prints have none. told: why how many were dropped."""
     chosen = [
         i
         for i, photo in enumerate(photos)
         if photo.still
         and photo.key not in oneshot_photos.HELD_OUT
-        and not oneshot_photos.monochrome(cut(photo.rgb, photo.points)[0])
+        and not oneshot_photos.printed(cut(photo.rgb, photo.points)[0])
     ]
     number = 0
     while True:

@@ -186,12 +186,15 @@ def people(found: Sequence[Photo]) -> Array:
     return np.asarray(connected_components(csr_matrix(alike))[1])
 
 
-def monochrome(crop: Array) -> bool:
-    """Whether a face (128 px on the template) has one hue, as old photographs have: its colour follows from its brightness."""
+def printed(crop: Array) -> bool:
+    """Whether a face (128 px on the template) has no skin's colours, as old photographs and prints have: its hue follows from
+    its brightness, or is one that no skin has (CIELAB, at the median)."""
     lab = cv2.cvtColor(image.to_float(crop[28:112, 30:98]), cv2.COLOR_RGB2LAB).reshape(-1, 3).astype(np.float64)
     powers = np.vander(lab[:, 0] / 100, 4)
     rest = lab[:, 1:] - powers @ np.linalg.lstsq(powers, lab[:, 1:], rcond=None)[0]
-    return bool(np.median(np.hypot(*rest.T)) < ONE_HUE)
+    red, yellow = np.median(lab[:, 1:], axis=0)
+    skin = 5 <= red <= 38 and -3 <= yellow <= 3 * red
+    return not skin or bool(np.median(np.hypot(*rest.T)) < ONE_HUE)
 
 
 def own_pixels(photo: Photo, density: float, spread: float) -> tuple[Array, Array]:

@@ -34,6 +34,8 @@ THROAT = (62, 26, 24)
 """What is seen behind lips that open, of skin of the brightness 170."""
 SHUT, OPENED = 0.06, 1.3
 """Gap of the lips over the mouth's width below which nothing behind them is seen; how much it may grow by stretching."""
+KNEE = np.float32(0.9)
+"""Encoded brightness from which on more light is rolled off in place of cut."""
 _UPPER = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
 _LOWER = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
 EVEN = np.eye(1, 9).repeat(3, axis=0)
@@ -116,7 +118,7 @@ def drawn(rgb: Array, points: Array, target: Array) -> Array:
     source = np.concatenate([points[:468, :2], flat])
     where, inside = raster.draw(vertices, np.concatenate([topology.TRIANGLES, cells]), source, width, height)
     grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1)
-    where = np.where(inside[..., None], where, grid).astype(np.float32)
+    where = np.where(inside[..., None], where, grid).astype(np.float32)  # the outermost pixels, by rounding
     out = cv2.remap(rgb, where[..., 0], where[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     return _open(out, rgb, points, target)
 
@@ -126,12 +128,10 @@ def relit(rgb: Array, points: Array, light: Array) -> Array:
     mesh = points[:468].astype(np.float64)
     gain = lights.quotient(EVEN, light, raster.vertex_normals(mesh, topology.TRIANGLES))
     field = _carried_on(gain ** np.float32(1 / 2.2), mesh, rgb.shape[1], rgb.shape[0])
-    lit = image.to_float(rgb) * field
-    return image.from_float(np.where(lit < _KNEE, lit, _KNEE + (1 - _KNEE) * np.tanh((lit - _KNEE) / (1 - _KNEE))))
-
-
-_KNEE = np.float32(0.9)
-"""Encoded brightness from which on more light is rolled off in place of cut."""
+    before = image.to_float(rgb)
+    lit, bright = before * field, np.maximum(before, KNEE)
+    room = np.maximum(1 - bright, 1e-3)
+    return image.from_float(np.where(lit <= bright, lit, bright + room * np.tanh((lit - bright) / room)))
 
 
 def _areas(points: Array) -> Array:
