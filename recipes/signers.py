@@ -52,7 +52,7 @@ RECIPES = {
     "df": Recipe(2400, 8, options=SMALL),
     "liae": Recipe(1600, 8, options=SMALL),
     "faceswap_gan": Recipe(
-        1400, 8, options={"lr": 2e-4, "swap_decoders": False, "width": 32, "pool": 2}, augment=UPRIGHT
+        1400, 8, options={"lr": 2e-4, "swap_decoders": False, "width": 32, "pool": 2, "bare": True}, augment=UPRIGHT
     ),
     "comb": Recipe(1000, 8, tuple(CLIPS), {"size": 128, "base": 24, "lr": 3e-4}, UPRIGHT),
 }

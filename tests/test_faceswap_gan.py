@@ -68,7 +68,9 @@ def test_shapes_and_ranges(size: int, change: dict[str, bool]) -> None:
     net = faceswap_gan.network(dataclasses.replace(TINY, size=size, **change), 3)
     faces = torch.rand(2, 3, size, size) * 2 - 1
     with torch.no_grad():
-        drawn: Drawn = net["model"](faces, 2, swap=True)
+        model = net["model"]
+        drawn: Drawn = model.draw(model.encode(faces, 2), 2)
+        shown: Drawn = model(faces, 2, swap=True)
         answer = net["critics"][2](drawn.rgb, faces)
     assert drawn.mask is not None
     assert drawn.rgb.shape == faces.shape
@@ -77,6 +79,8 @@ def test_shapes_and_ranges(size: int, change: dict[str, bool]) -> None:
     assert (drawn.mask - 0.5).abs().max() <= 0.5
     assert [side.shape[-1] for side in drawn.sides] == ([64] if size == 128 else [])
     assert answer.shape == (2, 1, 7, 7)
+    assert shown.mask is None, "alpha says how much shows, not where the face ends"
+    torch.testing.assert_close(shown.rgb, drawn.over(faces))
 
 
 @pytest.mark.parametrize("pool", [1, 2])
@@ -100,10 +104,10 @@ def test_before_a_pixel_shuffle_four_pixels_are_alike() -> None:
     assert shown.std() > 0
 
 
-def test_composite_keeps_what_was_read_where_alpha_is_zero() -> None:
+def test_what_was_read_stays_where_alpha_is_zero() -> None:
     drawn, read = Drawn(torch.ones(1, 3, 2, 2), torch.tensor([[[[0.0, 1.0], [0.25, 0.5]]]])), -torch.ones(1, 3, 2, 2)
     expected = torch.tensor([[-1.0, 1.0], [-0.5, 0.0]]).expand(1, 3, 2, 2)
-    torch.testing.assert_close(faceswap_gan.composite(drawn, read), expected)
+    torch.testing.assert_close(drawn.over(read), expected)
 
 
 def test_timetable() -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 import dfms
 from mien import systems
+from mien.oneshot import drawing
 from mien.phases import Side
 from mien.runs import model as models
 
@@ -24,7 +25,21 @@ def options(name: str) -> dict[str, str]:
     """What a system must be told before it can draw: nothing, or where a tiny model lies."""
     if systems.trainable(name):
         return {"run": str(model(name)), "person": PEOPLE[0]}
+    if "weights" in systems.files(name):
+        return {"weights": str(weights(name))}
     return {"file": str(dfm())} if "file" in systems.files(name) else {}
+
+
+@cache
+def weights(name: str) -> Path:
+    """The file of a one-shot network, untrained, of its smallest size."""
+    path, module = Path(_kept.name) / f"{name}.safetensors", systems.module(name)
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        net = module.network(module.TINY)["model"].eval()
+        _vouch(net)
+    drawing.write(path, net, name, asdict(module.TINY), 0)
+    return path
 
 
 @cache
@@ -58,6 +73,8 @@ def _vouch(net: nn.Module) -> None:
     for part in net.modules():
         if isinstance(part, nn.Conv2d) and part.out_channels == 1 and part.bias is not None:
             part.bias += 9
+        elif isinstance(part, nn.Conv2d) and part.out_channels == 4 and part.bias is not None:  # rgb and a mask
+            part.bias[3] += 9
 
 
 def _side(size: int) -> Side:

@@ -260,7 +260,7 @@ def _side(
 ) -> Side:
     own = galleries[person]
     chance = np.random.default_rng((seed, step, person))
-    rows = _by_yaw(own.yaw, batch, chance) if by_yaw else _in_turn(len(own), step, batch, (seed, person))
+    rows = _by_yaw(own.yaw, batch, chance) if by_yaw else in_turn(len(own), step, batch, (seed, person))
     donor = galleries[_another(person, len(galleries), chance)]
     taken = chance.integers(len(donor), size=batch)
     generator = torch.Generator().manual_seed(int(chance.integers(2**63)))
@@ -282,8 +282,8 @@ def _another(person: int, people: int, chance: np.random.Generator) -> int:
     return int((person + chance.integers(1, people)) % people) if people > 1 else person
 
 
-def _in_turn(faces: int, step: int, batch: int, seed: tuple[int, int]) -> Array:
-    """The step's faces out of shuffled epochs, each face once in each."""
+def in_turn(faces: int, step: int, batch: int, seed: tuple[int, int]) -> Array:
+    """The rows of a step: faces out of shuffled epochs, each face once in each."""
     place = np.arange(step * batch, (step + 1) * batch)
     orders = {int(epoch): _order(faces, int(epoch), seed) for epoch in np.unique(place // faces)}
     return np.array([orders[int(p // faces)][p % faces] for p in place], np.int64)

@@ -169,7 +169,7 @@ class Cast:
                 raise SettingsError(f"no {self._config.person} in {self._config.run}; there are {', '.join(people)}")
             return self._identity(people.index(self._config.person))
         embedder = recognise.IdentityEmbedder()
-        seen = np.mean([embedder.embed(_eight_bit(crop.rgb), crop.points[None])[0] for crop in source], axis=0)
+        seen = np.mean([embedder.embed(image.to_8bit(crop.rgb), crop.points[None])[0] for crop in source], axis=0)
         cosines = self.model.vectors @ (seen / np.linalg.norm(seen))
         if cosines.max() < ALIKE:
             raise NoFaceError(
@@ -213,7 +213,3 @@ def rim(size: int) -> Array:
     """size x size float32: 1 inside, falling to 0 at the crop's edge."""
     away = np.minimum(np.arange(size), np.arange(size)[::-1]) / max(RIM * size, 1)
     return np.minimum.outer(away, away).clip(0, 1).astype(np.float32)
-
-
-def _eight_bit(rgb: Array) -> Array:
-    return rgb if rgb.dtype == np.uint8 else (rgb >> 8).astype(np.uint8)

@@ -32,18 +32,25 @@ class Drawn(NamedTuple):
     sides: tuple[Tensor, ...] = ()
     code: Tensor | None = None
 
+    def over(self, read: Tensor) -> Tensor:
+        """The drawing where its mask is 1, what was read where it is 0."""
+        assert self.mask is not None, "without a mask there is nothing to choose by"
+        return self.mask * self.rgb + (1 - self.mask) * read
+
 
 @dataclass(frozen=True)
 class Side:
     """One person's share of a batch.
 
     warped: what the network reads; target: what it should draw; masks: `face` (of the mesh, without what hides it),
-    `eyes`, `mouth`, all in the target's pixels.
+    `eyes`, `mouth`, all in the target's pixels; more: tensors by name with a row a picture, for systems that read more than
+    pictures (see `pairs`).
     """
 
     warped: Tensor
     target: Tensor
     masks: Mapping[str, Tensor]
+    more: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 Batch = Sequence[Side]
@@ -82,7 +89,7 @@ class Phase:
 
     parts: prefixes of the parameters' names; rests: prefixes of those that it leaves alone, each with a timetable (1: rests);
     weights: a timetable for each loss, which must name all that `losses` returns; lr: timetable that multiplies the
-    optimiser's rate; every: steps between its turns; starts: share of the run before which it has no turn.
+    optimiser's rate; every: steps between its turns; starts, ends: shares of the run before and from which it has no turn.
     """
 
     name: str
@@ -93,6 +100,7 @@ class Phase:
     lr: Timetable = 1.0
     every: int = 1
     starts: float = 0.0
+    ends: float = 1.0
     rests: Mapping[str, Timetable] = field(default_factory=dict)
 
 

@@ -9,7 +9,7 @@ Pictures are B x 3 x H x W in [-1, 1]; vectors are flattened place by place (H, 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,7 +28,10 @@ class Path:
 
 
 class AutoEncoder(nn.Module):
-    """paths: how each person's own face is rebuilt; swaps: how anybody's face is drawn as that person."""
+    """paths: how each person's own face is rebuilt; swaps: how anybody's face is drawn as that person.
+
+    show: what `forward` makes of a drawing and what was read, where a decoder's mask is no outline of a face.
+    """
 
     def __init__(
         self,
@@ -37,14 +40,16 @@ class AutoEncoder(nn.Module):
         decoders: Mapping[str, nn.Module],
         paths: Sequence[Path],
         swaps: Sequence[Path],
+        show: Callable[[Drawn, Tensor], Drawn] | None = None,
     ) -> None:
         super().__init__()
         self.encoder, self.inters, self.decoders = encoder, nn.ModuleDict(inters), nn.ModuleDict(decoders)
-        self.paths, self.swaps = tuple(paths), tuple(swaps)
+        self.paths, self.swaps, self.show = tuple(paths), tuple(swaps), show
 
     def forward(self, x: Tensor, person: int, swap: bool = False) -> Drawn:
         """Draw faces (B x 3 x R x R) as `person`: by that person's own path, or, `swap`, by the one for other people's."""
-        return self.draw(self.encode(x, person, swap), person, swap)
+        drawn = self.draw(self.encode(x, person, swap), person, swap)
+        return self.show(drawn, x) if self.show else drawn
 
     def together(self, faces: Sequence[Tensor]) -> list[Drawn]:
         """Each person's faces by that person's own path; what several of them go through is computed once for all.

@@ -1,15 +1,19 @@
 """Networks that judge what others draw, or what code they draw from. Their games are in `losses.py`.
 
-`CodeCritic` and `UNetPatchCritic` are DeepFaceLab's (true face; GAN), `ConditionalCritic` is faceswap-GAN's. Answers are logits.
+`CodeCritic` and `UNetPatchCritic` are DeepFaceLab's (true face; GAN), `ConditionalCritic` is faceswap-GAN's, `MultiScaleCritic`
+that of the one-shot systems. Answers are logits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
 
 from mien.nets.attention import SelfAttention
 from mien.nets.autoencoder import start
@@ -122,6 +126,48 @@ class ConditionalCritic(nn.Module):
     def forward(self, picture: Tensor, given: Tensor) -> Tensor:
         answer: Tensor = self.layers(torch.cat([picture, given], 1))
         return answer
+
+
+class Judged(NamedTuple):
+    """A critic's answer at one scale, and what its layers saw on the way, shallow to deep."""
+
+    answer: Tensor
+    seen: tuple[Tensor, ...]
+
+
+class MultiScaleCritic(nn.Module):
+    """Is every patch real? Asked at full size and at smaller ones (Wang et al., "pix2pixHD", 2018, section 3.2).
+
+    `forward(picture)`: B x 3 x H x W -> a `Judged` a scale. Convolutions of 4, `halvings` of them of stride 2, widths doubled
+    from `width` on; spectral norms (Miyato et al. 2018), which hold a critic back where there are few pictures, and no others.
+    """
+
+    def __init__(self, width: int = 32, halvings: int = 3, scales: int = 2) -> None:
+        super().__init__()
+        self.scales = nn.ModuleList(_patches(width, halvings) for _ in range(scales))
+
+    def forward(self, picture: Tensor) -> list[Judged]:
+        found = []
+        for i, layers in enumerate(self.scales):
+            assert isinstance(layers, nn.ModuleList)
+            x, seen = (F.avg_pool2d(picture, 3, 2, 1, count_include_pad=False) if i else picture), []
+            picture = x
+            for layer in layers:
+                x = layer(x)
+                seen.append(x)
+            found.append(Judged(seen[-1].float(), tuple(seen[:-1])))
+        return found
+
+
+def _patches(width: int, halvings: int) -> nn.ModuleList:
+    widths = [3, *(width * 2**i for i in range(halvings))]
+    layers = [_bounded(nn.Conv2d(a, b, 4, 2, 1)) for a, b in pairwise(widths)]
+    layers.append(_bounded(nn.Conv2d(widths[-1], widths[-1], 4, 1, 1)))
+    return nn.ModuleList([*layers, spectral_norm(nn.Conv2d(widths[-1], 1, 4, 1, 1))])
+
+
+def _bounded(conv: nn.Conv2d) -> nn.Sequential:
+    return nn.Sequential(spectral_norm(conv), nn.LeakyReLU(0.2))
 
 
 def _halve(before: int, after: int, norm: nn.Module | None = None) -> nn.Sequential:

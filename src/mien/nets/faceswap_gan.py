@@ -43,15 +43,26 @@ class Shape:
         return self.width // 2 if self.lite else self.width
 
 
-def generator(shape: Shape, people: int) -> AutoEncoder:
-    """One encoder and neck, a decoder for each of so many people."""
+def generator(shape: Shape, people: int, *, bare: bool = False) -> AutoEncoder:
+    """One encoder and neck, a decoder for each of so many people.
+
+    Faces are shown through their alpha over what was read, or, bare, without it; either way no outline is known.
+    """
     w, last = shape.base, 16 * shape.base
     code = last // 2 if shape.lite else last
     latent = 2 * shape.latent if shape.lite and shape.size > 64 else shape.latent
     neck = nn.Sequential(Inter(last * CODE**2, latent, CODE, code, None), _up(code, 8 * w, shape))
     decoders = {f"d{i}": Decoder(shape) for i in range(people)}
     paths = [Path(("neck",), name) for name in decoders]
-    return _start(AutoEncoder(Encoder(shape), {"neck": neck}, decoders, paths, paths))
+    return _start(AutoEncoder(Encoder(shape), {"neck": neck}, decoders, paths, paths, _bare if bare else _blended))
+
+
+def _blended(drawn: Drawn, read: Tensor) -> Drawn:
+    return Drawn(drawn.over(read), code=drawn.code)
+
+
+def _bare(drawn: Drawn, read: Tensor) -> Drawn:
+    return Drawn(drawn.rgb, code=drawn.code)
 
 
 class Encoder(nn.Module):

@@ -25,6 +25,7 @@ from torch import nn
 from mien import per_person
 from mien.errors import SettingsError
 from mien.faces import align
+from mien.oneshot import drawing, faces
 from mien.types import Crop, CropSpec, Identity, Swapped
 
 
@@ -64,6 +65,28 @@ class Trained(AbstractSystem):
     def swap(self, who: Identity, targets: Sequence[Crop]) -> list[Swapped]:
         """See `per_person.Cast.swap`."""
         return self._cast.swap(who, targets)
+
+
+class OneShot(AbstractSystem):
+    """Every system that draws anybody of whom there is a photo; `network` builds its networks, see `oneshot.drawing.Painter`.
+
+    A module makes it its own by `System = partial(OneShot, network)`. Identity: the mean identity vector of the photos.
+    """
+
+    source_spec = CropSpec(align.NATIVE, None, margin=1.3)
+
+    def __init__(self, network: Callable[[Any], nn.ModuleDict], config: Any) -> None:
+        self.config = drawing.settled(config, network.__module__.rsplit(".", 1)[-1])
+        self.target_spec = CropSpec(faces.TEMPLATE, self.config.size)
+        self._painter = drawing.Painter(self.config, network)
+
+    def enroll(self, source: Sequence[Crop]) -> Identity:
+        """See `oneshot.drawing.Painter.enroll`."""
+        return self._painter.enroll(source)
+
+    def swap(self, who: Identity, targets: Sequence[Crop]) -> list[Swapped]:
+        """See `oneshot.drawing.Painter.swap`."""
+        return self._painter.swap(who, targets)
 
 
 def names() -> list[str]:
@@ -108,7 +131,7 @@ def files(name: str) -> tuple[str, ...]:
 
 def trainable(name: str) -> bool:
     """Whether a system is trained for its people: its module then has `network` and `training`."""
-    return hasattr(_module(name), "training")
+    return "run" in files(name)
 
 
 def module(name: str) -> ModuleType:

@@ -56,7 +56,8 @@ class Config:
     size: 64, 128 or 256; width: channels of the first map (the field's: 64); latent: numbers in the neck; lite: half the
     channels; attention: whether places attend to others, pool: 2 makes that four times as cheap; norm: instance norms;
     adversary: mixup (LSGAN on mixtures) or relativistic; perceptual, swap_decoders: whether to; lr: of the drawing networks,
-    the critics' is twice that.
+    the critics' is twice that; bare: faces are drawn as they come, not through their alpha over what was read (in a short run
+    alpha stays low, and much of the target's face shows through).
     """
 
     run: str = ""
@@ -73,6 +74,7 @@ class Config:
     perceptual: bool = True
     swap_decoders: bool = True
     lr: float = 1e-4
+    bare: bool = False
 
     def __post_init__(self) -> None:
         if self.size not in (64, 128, 256):
@@ -95,7 +97,7 @@ def network(config: Config, people: int) -> nn.ModuleDict:
     """`model`, and `critics`, one a person."""
     attention = partial(SelfAttention, pool=config.pool) if config.attention else lambda width: nn.Identity()
     critics = nn.ModuleList(ConditionalCritic(config.size, config.shape.base, attention) for _ in range(people))
-    return nn.ModuleDict({"model": nets.generator(config.shape, people), "critics": critics})
+    return nn.ModuleDict({"model": nets.generator(config.shape, people, bare=config.bare), "critics": critics})
 
 
 def training(config: Config, people: int) -> Training:
@@ -129,12 +131,6 @@ def exchange(net: nn.ModuleDict) -> None:
         decoder.load_state_dict(state)
 
 
-def composite(drawn: Drawn, read: Tensor) -> Tensor:
-    """What the drawing makes of the pictures that were read: alpha of the drawn, the rest theirs."""
-    assert drawn.mask is not None, "this system's decoders draw an alpha"
-    return drawn.mask * drawn.rgb + (1 - drawn.mask) * read
-
-
 def _judge(config: Config, net: nn.ModuleDict, batch: Batch, moment: Moment) -> Mapping[str, Tensor]:
     """What the critics learn from."""
     found = []
@@ -142,7 +138,7 @@ def _judge(config: Config, net: nn.ModuleDict, batch: Batch, moment: Moment) -> 
         drawings = _drawn(_model(net), batch)
     for side, drawn, judge in zip(batch, drawings, _critics(net), strict=True):
         critic = partial(_ask, judge, side.warped)
-        fake = composite(drawn, side.warped)
+        fake = drawn.over(side.warped)
         if config.adversary == "mixup":
             part = losses.share()
             found += [losses.mixup_critic(critic, side.target, x, part) for x in (fake, drawn.rgb)]
@@ -176,7 +172,7 @@ def _drawn(model: AutoEncoder, batch: Batch) -> list[Drawn]:
 
 
 def _terms(config: Config, drawn: Drawn, side: Side, critic: nn.Module, moment: Moment) -> dict[str, Tensor]:
-    fake, alpha, real = composite(drawn, side.warped), drawn.mask, side.target
+    fake, alpha, real = drawn.over(side.warped), drawn.mask, side.target
     assert alpha is not None, "this system's decoders draw an alpha"
     terms = {
         "pixels": losses.mae(drawn.rgb, real),

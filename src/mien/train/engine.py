@@ -130,7 +130,7 @@ class Run:
         """Every phase's turn, unless this batch once gave no numbers."""
         if self.state.step not in self.state.skipped:
             for turn, phase in enumerate(self.training.phases):
-                if self.state.step % phase.every == 0 and self.progress + 1e-9 >= phase.starts:
+                if self.state.step % phase.every == 0 and phase.starts <= self.progress + 1e-9 < phase.ends:
                     tally.add(phase.name, self._turn(turn, phase, batch))
         self.state.step += 1
         self.average.follow(self.net, self.settings.ema, self.state.step)

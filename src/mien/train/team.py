@@ -84,9 +84,9 @@ def cut(side: Side, start: int, stop: int, device: torch.device | None = None) -
         rows = x[start:stop]
         if device is None:
             return rows
-        return rows.to(device, non_blocking=True).contiguous(memory_format=torch.channels_last)
+        rows = rows.to(device, non_blocking=True)
+        return rows.contiguous(memory_format=torch.channels_last) if rows.ndim == 4 else rows
 
-    assert [f.name for f in fields(side)] == ["warped", "target", "masks"]
-    return replace(
-        side, warped=part(side.warped), target=part(side.target), masks={k: part(v) for k, v in side.masks.items()}
-    )
+    assert [f.name for f in fields(side)] == ["warped", "target", "masks", "more"]
+    masks, more = ({k: part(v) for k, v in each.items()} for each in (side.masks, side.more))
+    return replace(side, warped=part(side.warped), target=part(side.target), masks=masks, more=more)

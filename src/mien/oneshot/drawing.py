@@ -1,0 +1,140 @@
+"""A trained one-shot network in use: its file, whose face it draws, the drawing.
+
+The file is safetensors: the drawing network in bfloat16, and in its metadata the system, its settings, the steps, and the
+SHA-256 of the identity network whose vectors it understands.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+from torch import nn
+
+from mien import image, weights
+from mien.errors import InputError, NoFaceError, SettingsError
+from mien.faces import recognise
+from mien.nets import engines
+from mien.per_person import rim
+from mien.types import Array, Crop, Identity, Swapped
+
+HERE = ("weights", "strength")
+"""Settings that say how a file is used, not what it is."""
+
+
+def write(path: Path, net: nn.Module, system: str, config: Mapping[str, Any], steps: int) -> None:
+    """Write a drawing network; beside, then renamed. Whole numbers keep their kind."""
+    tensors = {
+        name: (value.detach().cpu().bfloat16() if value.is_floating_point() else value.detach().cpu()).contiguous()
+        for name, value in net.state_dict().items()
+    }
+    told = {
+        "system": system,
+        "config": json.dumps({name: value for name, value in config.items() if name not in HERE}),
+        "steps": str(steps),
+        "identity": weights.cards()["identity"].sha256,
+    }
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(save(tensors, told))
+    os.replace(part, path)
+
+
+def told(path: Path, system: str) -> dict[str, Any]:
+    """The settings of the network in a file. Raises InputError in one line where it is none of this system, or for other
+    vectors."""
+    try:
+        with safe_open(path, "pt") as file:
+            found = file.metadata() or {}
+        config = json.loads(found.get("config", "null"))
+    except (OSError, SafetensorError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: give the file that the system's recipe wrote") from error
+    if found.get("system") != system or not isinstance(config, dict):
+        raise InputError(f"{path} is no network of the system '{system}': give the file that its recipe wrote")
+    if found.get("identity") != weights.cards()["identity"].sha256:
+        raise InputError(f"{path} was trained with other identity weights than these: train it anew")
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in config.items()}
+
+
+def settled(config: Any, system: str) -> Any:
+    """The settings that the network was trained with. Raises InputError, or SettingsError where no file is named."""
+    if not config.weights:
+        return config
+    try:
+        return type(config)(**told(Path(config.weights), system), **{name: getattr(config, name) for name in HERE})
+    except TypeError as error:
+        raise InputError(f"{config.weights} is of another version of the system '{system}': train it anew") from error
+
+
+class Painter:
+    """Draws targets as whoever was enrolled. `network` builds the system's networks."""
+
+    def __init__(self, config: Any, network: Callable[[Any], nn.ModuleDict]) -> None:
+        self._config, self._network = config, network
+
+    @cached_property
+    def net(self) -> nn.Module:
+        """The drawing network. Raises SettingsError where no file is named, InputError where it is of another network."""
+        if not self._config.weights:
+            raise SettingsError(
+                "this system's weights don't come with the package: train them by its recipe, then --set weights=FILE"
+            )
+        with torch.device("meta"):
+            net = self._network(self._config)["model"]
+        try:
+            tensors = load_file(self._config.weights)
+            net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}, assign=True)
+        except (SafetensorError, RuntimeError) as error:
+            raise InputError(f"{self._config.weights} is of another network: train it anew") from error
+        drawing = net.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        found: nn.Module = drawing.bfloat16() if engines.fast_bf16() else drawing
+        return found
+
+    @cached_property
+    def _embedder(self) -> recognise.IdentityEmbedder:
+        return recognise.IdentityEmbedder()
+
+    def enroll(self, source: Sequence[Crop]) -> Identity:
+        """The mean identity vector of the photos. Raises NoFaceError without any."""
+        if not source:
+            raise NoFaceError("a photo of the person to draw is needed")
+        return {"vector": _unit(np.mean(self._vectors(source), axis=0))}
+
+    def swap(self, who: Identity, targets: Sequence[Crop]) -> list[Swapped]:
+        """All crops at once. alpha: the network's mask, or the whole crop where it draws none."""
+        if not targets:
+            return []
+        vectors = np.repeat(who["vector"][None], len(targets), axis=0)
+        reads_own = getattr(self.net, "reads_own", False)
+        own = [self._vectors(targets)] if self._config.strength or reads_own else []
+        if self._config.strength:
+            vectors = _unit(vectors + self._config.strength * (vectors - own[0]))
+        own = own if reads_own else []
+        kind = next(self.net.parameters()).dtype
+        x = torch.from_numpy(image.to_tensor([crop.rgb for crop in targets])).to(
+            kind, memory_format=torch.channels_last
+        )
+        with torch.inference_mode():
+            drawn = self.net(x, *(torch.from_numpy(v.astype(np.float32)).to(kind) for v in (vectors, *own)))
+        # Inside its mask a drawing is what was drawn: the mask is laid on once, by who composes.
+        rgb = (drawn.sides[0] if drawn.sides else drawn.rgb).float().permute(0, 2, 3, 1).numpy()
+        inside = rim(self._config.size)
+        alphas = np.ones(rgb.shape[:3]) if drawn.mask is None else drawn.mask[:, 0].float().numpy()
+        return [
+            Swapped(np.clip((one + 1) * np.float32(127.5), 0, 255), np.clip(alpha * inside, 0, 1).astype(np.float32))
+            for one, alpha in zip(rgb, alphas, strict=True)
+        ]
+
+    def _vectors(self, crops: Sequence[Crop]) -> Array:
+        return np.concatenate([self._embedder.embed(image.to_8bit(crop.rgb), crop.points[None]) for crop in crops])
+
+
+def _unit(vectors: Array) -> Array:
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
