@@ -2,7 +2,7 @@
 
     python recipes/signers.py sets                     face sets of all clips but one of each person, in out/signers/sets
     python recipes/signers.py train df [--threads 1]   trains, resumes where it was; leaves a model in out/signers/df
-    python recipes/signers.py swap df                  the clips that were left out, as the other person
+    python recipes/signers.py swap df                  the clips that were left out, as the other person, or the next one of four
 
 Made for two processor cores and faces of some 66 pixels: small crops, narrow networks, few steps. What came of it stands in
 LAB.md; `benchmarks/trained.py` scores the swaps.
@@ -101,21 +101,20 @@ class Printer:
 
 
 def swap(system: str, shared: Path) -> None:
-    """Each clip that was left out, as each other person of the model."""
+    """Each clip that was left out, as the next person of the model."""
     people = RECIPES[system].people if system in RECIPES else ("yellow", "hoodie")
-    for target in people:
-        for source in people:
-            out = OUT / "swaps" / system / f"{source}_in_{CLIPS[target][1]}.mp4"
-            if source == target or out.exists():
-                continue
-            out.parent.mkdir(parents=True, exist_ok=True)
-            clip = shared / "asl" / f"{CLIPS[target][1]}.mkv"
-            if system in RECIPES:
-                named = {"source": (OUT / system / "people" / source,)}
-            else:  # a system that needs no training: it draws from the same pictures of the source
-                named = {"source": (OUT / "df" / "people" / source,), "system": system}
-            options = {"person": source} if system in RECIPES else {}
-            print(Job(clip, out, options=options, consent=CONSENT, **named).run().summary(), flush=True)
+    for target, source in zip(people, people[1:] + people[:1], strict=True):
+        out = OUT / "swaps" / system / f"{source}_in_{CLIPS[target][1]}.mp4"
+        if out.exists():
+            continue
+        out.parent.mkdir(parents=True, exist_ok=True)
+        clip = shared / "asl" / f"{CLIPS[target][1]}.mkv"
+        if system in RECIPES:
+            named = {"source": (OUT / system / "people" / source,)}
+        else:  # a system that needs no training: it draws from the same pictures of the source
+            named = {"source": (OUT / "df" / "people" / source,), "system": system}
+        options = {"person": source} if system in RECIPES else {}
+        print(Job(clip, out, options=options, consent=CONSENT, **named).run().summary(), flush=True)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from mien import train
 from mien.errors import TrainingError
 from mien.phases import Batch, Moment, Optimiser, Phase, Side, Training
 from mien.train import folder as keeping
-from mien.train import optimise
+from mien.train import optimise, settings
 
 SETTINGS = train.Settings(steps=12, batch=4, precision="fp32", ema=0.9, clip=1.0, warmup=2, log_every=2, save_every=4)
 
@@ -128,6 +128,18 @@ def test_a_row_tells_of_every_phase(tmp_path: Path) -> None:
     assert {"step", "seconds_a_step", "images_a_second", "model/error", "model/fool", "model/total", "model/lr"} <= told
     assert {"model/norm", "critic/real", "critic/drawn", "critic/total"} <= told
     assert json.loads((tmp_path / "config.json").read_text())["run"] == {"system": "toy"}
+
+
+@pytest.mark.parametrize("asked", [0, 1])
+def test_a_run_has_its_threads_whoever_set_them_before(tmp_path: Path, asked: int) -> None:
+    before, had = torch.get_num_threads(), set()
+    watch = Notes(lambda step: had.add(torch.get_num_threads()))
+    try:
+        torch.set_num_threads(2 if asked else 1)  # as a detector leaves it
+        train.run(net(), TRAINING, batches, replace(SETTINGS, steps=2, threads=asked), tmp_path, watch)
+    finally:
+        torch.set_num_threads(before)
+    assert had == {asked or settings.cores()}
 
 
 def test_shares_of_a_batch_give_the_whole_ones_curve(tmp_path: Path) -> None:

@@ -113,6 +113,14 @@ def test_light_from_one_side() -> None:
     assert np.abs(even.astype(int) - rgb).max() <= 1
 
 
+def test_bright_skin_is_not_burnt() -> None:
+    rgb, points = face()
+    pale = np.clip(rgb * (235 / np.percentile(rgb, 90)), 0, 255).astype(np.uint8)
+    out, _ = variants.relight(pale, points, sideways(0.8))
+    cheeks = np.rint(points[[50, 280, 101, 330], :2]).astype(int)
+    assert max(out[y, x].mean() for x, y in cheeks) < 250
+
+
 def test_light_has_no_border() -> None:
     rgb, points = face()
     grey = np.full_like(rgb, 120)

@@ -126,12 +126,20 @@ def drawn(rgb: Array, points: Array, target: Array) -> Array:
 def relit(rgb: Array, points: Array, light: Array) -> Array:
     """The picture (uint8 H x W x 3) as under `light` (3 x 9) in place of an even one; the surroundings follow the face's rim."""
     mesh = points[:468].astype(np.float64)
-    gain = lights.quotient(EVEN, light, raster.vertex_normals(mesh, topology.TRIANGLES))
-    field = _carried_on(gain ** np.float32(1 / 2.2), mesh, rgb.shape[1], rgb.shape[0])
+    gain = lights.quotient(EVEN, light, raster.vertex_normals(mesh, topology.TRIANGLES)) ** np.float32(1 / 2.2)
+    field = _carried_on(gain * _exposure(rgb, points, gain), mesh, rgb.shape[1], rgb.shape[0])
     before = image.to_float(rgb)
     lit, bright = before * field, np.maximum(before, KNEE)
     room = np.maximum(1 - bright, 1e-3)
     return image.from_float(np.where(lit <= bright, lit, bright + room * np.tanh((lit - bright) / room)))
+
+
+def _exposure(rgb: Array, points: Array, gain: Array) -> float:
+    """What a camera would take off the light (1: nothing), so that the brightest skin is no brighter than `KNEE`, or than it was."""
+    skin = texture.skin_vertices()
+    colours = image.to_float(texture.vertex_colours(rgb, points)[skin])
+    was, now = (float(np.percentile(some.max(axis=1), 90)) for some in (colours, colours * gain[skin]))
+    return min(1.0, max(float(KNEE), was) / max(now, 1e-3))
 
 
 def _areas(points: Array) -> Array:

@@ -19,7 +19,7 @@ from mien.train import folder as keeping
 from mien.train import memory
 from mien.train.average import Average
 from mien.train.optimise import Mover
-from mien.train.settings import Settings, Silence, State, Watch
+from mien.train.settings import Settings, Silence, State, Watch, cores
 from mien.train.tally import Tally
 from mien.train.team import Team
 from mien.train.turn import Ground, NotFinite, bounded, gradients, moving, no_memory
@@ -50,8 +50,7 @@ def run(
     memory does not suffice for a single picture, the disk is full, or the folder holds another network's run.
     """
     memory.keep()
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
+    torch.set_num_threads(settings.threads or cores())  # whoever looked for faces before has left torch with one
     team = Team(settings.where())
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import psutil
 import torch
 from torch import nn
 
@@ -22,8 +24,8 @@ class Settings:
     batch: pictures of each person a step (what `batches` gives). micro: of these, how many are computed at once (0: all;
     their gradients add up). precision: auto (bf16 where the machine is fast at it), bf16, fp32. ema: share of the averaged
     weights that each step keeps. clip: largest norm of a phase's gradient, 0: none. warmup: steps in which each phase's
-    learning rate rises. threads: 0: as torch has it. device: auto, cpu, cuda. keep: checkpoints that stay. minutes: stop,
-    saved, after so many (0: never); the next call goes on.
+    learning rate rises. threads: 0: as many as there are cores. device: auto, cpu, cuda. keep: checkpoints that stay. minutes:
+    stop, saved, after so many (0: never); the next call goes on.
     """
 
     steps: int
@@ -64,6 +66,12 @@ class Settings:
         if self.where().type == "cuda":
             return torch.cuda.is_bf16_supported()
         return engines.fast_bf16()
+
+
+def cores() -> int:
+    """The processor's cores that this process may run on."""
+    mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(psutil.cpu_count(logical=False) or 1, mine))
 
 
 class Watch(Protocol):
