@@ -135,7 +135,7 @@ def relit(rgb: Array, points: Array, light: Array) -> Array:
 
 
 def _exposure(rgb: Array, points: Array, gain: Array) -> float:
-    """What a camera would take off the light (1: nothing), so that the brightest skin is no brighter than `KNEE`, or than it was."""
+    """What a camera takes off the light (1: nothing): the brightest skin gets no brighter than `KNEE`, or than it was."""
     skin = texture.skin_vertices()
     colours = image.to_float(texture.vertex_colours(rgb, points)[skin])
     was, now = (float(np.percentile(some.max(axis=1), 90)) for some in (colours, colours * gain[skin]))
