@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 from pathlib import Path
@@ -13,7 +14,7 @@ import portraits
 import tiny
 from mien import analysis, per_person, picture, provenance, systems
 from mien.errors import InputError, NoFaceError, SettingsError
-from mien.faces import align
+from mien.faces import align, texture
 from mien.faces.recognise import IdentityEmbedder
 from mien.jobs import Job
 from mien.nets import engines
@@ -142,3 +143,25 @@ def test_nothing_is_shown_at_the_rim() -> None:
     rim = per_person.rim(50)
     assert rim[0].max() == rim[:, -1].max() == 0
     assert (rim[3:-3, 3:-3] == 1).all()
+
+
+def test_what_is_usually_hidden_of_a_person_is_not_drawn(tmp_path: Path, target: Path, crops: list[Crop]) -> None:
+    """A network without masks draws its people's hair: the half of a face that always lies under it stays the target's."""
+    folder = tmp_path / "half"
+    shutil.copytree(tiny.model("deepfakes"), folder)
+    told = json.loads((folder / "model.json").read_text())
+    side = texture.UNWRAPPED
+    half = np.full((side, side), 255, np.uint8)
+    half[:, : side // 2] = 0
+    told["seen"] = [base64.b64encode(half.tobytes()).decode()] * 2
+    (folder / "model.json").write_text(json.dumps(told))
+    photo = picture.load(target)
+    face = analysis.Settings().finder().find(photo)[0]
+    alphas = []
+    for run in (tiny.model("deepfakes"), folder):
+        system = systems.load("deepfakes", {"run": str(run), "person": "ben"})
+        crop = align.crop(photo, face, system.target_spec)
+        alphas.append(system.swap(system.enroll([crops[0]]), [crop])[0].alpha)
+    (whole, rest), nose = alphas, float(crop.points[4, 0])
+    assert rest[:, : int(nose)].sum() < 0.2 * whole[:, : int(nose)].sum()
+    assert rest[:, int(nose) :].sum() > 0.9 * whole[:, int(nose) :].sum()

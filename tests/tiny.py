@@ -60,7 +60,8 @@ def model(name: str) -> Path:
         _vouch(net)
         faces = [_side(module.TINY.size) for _ in PEOPLE]
     people = [
-        models.Person(who, vector, 1, {}) for who, vector in zip(PEOPLE, np.eye(2, 192, dtype=np.float32), strict=True)
+        models.Person(who, vector, 1, {}, np.full((64, 64), 255, np.uint8))
+        for who, vector in zip(PEOPLE, np.eye(2, 192, dtype=np.float32), strict=True)
     ]
     config = {k: v for k, v in asdict(module.TINY).items() if k not in ("run", "person")}
     models.write(folder, net, name, config, people, 0, faces, {})

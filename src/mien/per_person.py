@@ -6,6 +6,7 @@ elsewhere without the rest of the run.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +25,7 @@ from torch import nn
 from mien import image, weights
 from mien.compose import masks
 from mien.errors import InputError, NoFaceError, SettingsError
-from mien.faces import recognise
+from mien.faces import recognise, texture
 from mien.nets import engines
 from mien.types import Array, Crop, Identity, Swapped
 
@@ -32,6 +33,8 @@ FORMAT = 1
 JSON, WEIGHTS, PEOPLE = "model.json", "model.safetensors", "people"
 ALIKE = 0.4
 """Cosine from which a photo shows one of the model's people: about one stranger in 1000 comes that near."""
+OFTEN = 0.3, 0.7
+"""How often a place of the face must be seen to be shown, soft between."""
 RIM = 0.04
 """Share of the crop at its edge that is never shown: there the network has seen but a part of a face."""
 
@@ -41,7 +44,8 @@ Config = TypeVar("Config", bound=Any)
 @dataclass(frozen=True)
 class Model:
     """A trained model. vectors: mean identity vector of each person (N x D, of length 1), of the `network` with that sha256;
-    precision: bfloat16 where its training found that drawing in it changes next to nothing."""
+    precision: bfloat16 where its training found that drawing in it changes next to nothing; seen: how often each place of a
+    person's face is seen (N x S x S uint8 on the unwrapped mesh)."""
 
     folder: Path
     system: str
@@ -52,6 +56,7 @@ class Model:
     steps: int
     sha256: str
     precision: str
+    seen: Array
 
     @property
     def weights(self) -> Path:
@@ -93,7 +98,7 @@ def read(folder: Path) -> Model:
         names = tuple(str(name) for name in told["people"])
         model = Model(
             folder, str(told["system"]), dict(told["config"]), names, vectors, str(told["network"]), int(told["steps"]),
-            str(told["sha256"]), str(told["precision"]),
+            str(told["sha256"]), str(told["precision"]), _unpacked(told["seen"]),
         )  # fmt: skip
     except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder / JSON} is damaged: let `mien train` write it again") from error
@@ -101,7 +106,8 @@ def read(folder: Path) -> Model:
         raise InputError(
             f"{folder} knows its people by other identity weights than these: run its `mien train` once more"
         )
-    if not model.weights.is_file() or vectors.ndim != 2 or len(vectors) != len(names) or not names:
+    counts = {len(names), len(vectors), len(model.seen)}
+    if not model.weights.is_file() or vectors.ndim != 2 or len(counts) > 1 or not names:
         raise InputError(f"{folder} is not complete: let `mien train` write it again")
     return model
 
@@ -181,8 +187,16 @@ class Cast:
         """Whom the network draws, and that face's vector: whatever a photo shows, consent is asked for this one."""
         return {"person": np.array(person), "vector": self.model.vectors[person]}
 
+    def _outline(self, crop: Crop, person: int) -> Array:
+        """The inside of the mesh, without what is usually hidden of the person: a network without masks draws hair, too."""
+        size, (low, high) = self._config.size, OFTEN
+        hidden = texture.wrap(1 - self.model.seen[person] / np.float32(255), crop.points, size, size)
+        often = np.clip((1 - hidden - low) / (high - low), 0, 1)
+        return np.asarray(masks.hull(crop.points[:468, :2], (size, size)) * often)
+
     def swap(self, who: Identity, targets: Sequence[Crop]) -> list[Swapped]:
-        """Draw each crop's face as `who`. alpha: the network's own mask, or the mesh's outline where it draws none."""
+        """Draw each crop's face as `who`. alpha: the network's own mask, or what is usually seen of that person where it draws
+        none."""
         if not targets:
             return []
         size = self._config.size
@@ -195,11 +209,7 @@ class Cast:
         inside = rim(size)
         answers = []
         for i, crop in enumerate(targets):
-            alpha = (
-                masks.hull(crop.points[:468, :2], (size, size))
-                if drawn.mask is None
-                else drawn.mask[i, 0].float().numpy()
-            )
+            alpha = self._outline(crop, int(who["person"])) if drawn.mask is None else drawn.mask[i, 0].float().numpy()
             answers.append(Swapped(np.clip(rgb[i], 0, 255), np.clip(alpha * inside, 0, 1).astype(np.float32)))
         return answers
 
@@ -207,6 +217,11 @@ class Cast:
 def in_bf16(net: nn.Module) -> nn.Module:
     """A copy of a drawing network that computes in bfloat16."""
     return deepcopy(net).to(torch.bfloat16, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _unpacked(texts: Sequence[str]) -> Array:
+    side = texture.UNWRAPPED
+    return np.stack([np.frombuffer(base64.b64decode(text), np.uint8).reshape(side, side) for text in texts])
 
 
 def rim(size: int) -> Array:

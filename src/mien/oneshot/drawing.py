@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +68,31 @@ def settled(config: Any, system: str) -> Any:
     if not config.weights:
         return config
     try:
-        return type(config)(**told(Path(config.weights), system), **{name: getattr(config, name) for name in HERE})
+        here = {name: getattr(config, name) for name in HERE if hasattr(config, name)}
+        return type(config)(**told(Path(config.weights), system), **here)
     except TypeError as error:
         raise InputError(f"{config.weights} is of another version of the system '{system}': train it anew") from error
+
+
+def loaded(file: str, networks: Callable[[], nn.ModuleDict]) -> nn.Module:
+    """The drawing network of a file, frozen, in bfloat16 where the machine is fast in it. networks: builds the system's.
+
+    Raises SettingsError where no file is named, InputError where it is of another network.
+    """
+    if not file:
+        raise SettingsError(
+            "this system's weights don't come with the package: train them by its recipe, then --set weights=FILE"
+        )
+    with torch.device("meta"):
+        net = networks()["model"]
+    try:
+        tensors = load_file(file)
+        net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}, assign=True)
+    except (SafetensorError, RuntimeError) as error:
+        raise InputError(f"{file} is of another network: train it anew") from error
+    drawing = net.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    found: nn.Module = drawing.bfloat16() if engines.fast_bf16() else drawing
+    return found
 
 
 class Painter:
@@ -81,21 +103,8 @@ class Painter:
 
     @cached_property
     def net(self) -> nn.Module:
-        """The drawing network. Raises SettingsError where no file is named, InputError where it is of another network."""
-        if not self._config.weights:
-            raise SettingsError(
-                "this system's weights don't come with the package: train them by its recipe, then --set weights=FILE"
-            )
-        with torch.device("meta"):
-            net = self._network(self._config)["model"]
-        try:
-            tensors = load_file(self._config.weights)
-            net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}, assign=True)
-        except (SafetensorError, RuntimeError) as error:
-            raise InputError(f"{self._config.weights} is of another network: train it anew") from error
-        drawing = net.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        found: nn.Module = drawing.bfloat16() if engines.fast_bf16() else drawing
-        return found
+        """The drawing network, see `loaded`."""
+        return loaded(self._config.weights, partial(self._network, self._config))
 
     @cached_property
     def _embedder(self) -> recognise.IdentityEmbedder:

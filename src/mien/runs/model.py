@@ -9,6 +9,7 @@ And how another training starts from such weights.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ from torch import Tensor, nn
 
 from mien import analysis, per_person, picture, provenance, weights
 from mien.errors import InputError, TrainingError
+from mien.faces import texture
 from mien.faceset.store import FaceSet
 from mien.phases import Batch, Drawn
 from mien.types import Array, Manifest
@@ -33,6 +35,8 @@ LEVEL = 1 / 255
 MEAN_CHANGE, RARE_CHANGE = 0.5 * LEVEL, 2 * LEVEL
 """What bfloat16 may change of the drawn faces, of [0, 1]: on average, and in all but one of a hundred values."""
 REFERENCES, PROBES = 5, 2
+LOOKED_AT = 64
+"""Faces of a person that tell what is usually seen."""
 NEAR_FRONTAL = 25.0
 """Degrees of yaw and of pitch within which a reference is looked for first."""
 PADDING = 0.35
@@ -41,12 +45,14 @@ PADDING = 0.35
 
 @dataclass(frozen=True)
 class Person:
-    """One person of a run: mean identity vector (D, of length 1), faces, and the digests of the sets they are from."""
+    """One person of a run: mean identity vector (D, of length 1), faces, the digests of the sets they are from, and what of
+    the face is usually seen (`usually_seen`)."""
 
     name: str
     vector: Array
     faces: int
     sets: Mapping[str, str]
+    seen: Array
 
 
 def known(name: str, sets: Sequence[FaceSet]) -> Person:
@@ -62,7 +68,15 @@ def known(name: str, sets: Sequence[FaceSet]) -> Person:
     cosines = vectors @ mean
     mean = vectors[cosines >= np.median(cosines)].mean(axis=0)
     digests = {faces.folder.name: digest(faces) for faces in sets}
-    return Person(name, (mean / np.linalg.norm(mean)).astype(np.float32), len(vectors), digests)
+    return Person(name, (mean / np.linalg.norm(mean)).astype(np.float32), len(vectors), digests, usually_seen(sets))
+
+
+def usually_seen(sets: Sequence[FaceSet]) -> Array:
+    """How often each place of the face is seen, S x S uint8 on the unwrapped mesh, 255: always; a fringe lies there at 0."""
+    rows = [(faces, i) for faces in sets for i in range(len(faces))]
+    chosen = [rows[int(k)] for k in np.linspace(0, len(rows) - 1, min(len(rows), LOOKED_AT))]
+    masks = [texture.unwrap(np.dstack([faces.mask(i)] * 3), faces.points(i))[..., 0] for faces, i in chosen]
+    return np.where(texture.inside(), np.mean(masks, axis=0), 255).astype(np.uint8)
 
 
 def network() -> str:
@@ -96,6 +110,7 @@ def write(
         "config": dict(config),
         "people": [person.name for person in people],
         "vectors": [[round(float(v), 6) for v in person.vector] for person in people],
+        "seen": [base64.b64encode(person.seen.tobytes()).decode() for person in people],
         "network": network(),
         "steps": steps,
         "sha256": hashlib.sha256(data).hexdigest(),
