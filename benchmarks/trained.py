@@ -38,6 +38,7 @@ def main(swaps: Path, data: Path, sheet: Path | None, systems: Sequence[str]) ->
         for clip in sorted(folder.glob("*_in_*.mp4")):
             track = one(clip, data)
             found.append(track)
+            print(json.dumps({"system": folder.name, "clip": clip.stem, **figures([track])}), flush=True)
             shown.append(
                 (f"{folder.name}: {clip.stem}", clip, data / "asl" / f"{clip.stem.split('_in_')[1]}.mkv", track)
             )
