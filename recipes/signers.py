@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from mien import runs, train
-from mien.faceset import extract
+from mien.faceset import extract, turning
+from mien.faceset.store import FaceSet
 from mien.jobs import Job
 from mien.types import Consent
 
@@ -30,6 +31,8 @@ CLIPS = {
     "black": (("eat", "night"), "sister"),
 }
 """Person -> the clips to learn from, and the one left out."""
+TURNED = {"yellow": "hoodie", "hoodie": "yellow"}
+"""She always looks up, he never does: each is turned into the other's poses, see `faceset.turning`."""
 CONSENT = Consent("a signer of the Intel IoT DevKit sample videos", "published by them under CC-BY-4.0")
 
 
@@ -66,6 +69,11 @@ def sets(shared: Path) -> None:
             place.parent.mkdir(parents=True, exist_ok=True)
             found = extract.extract([shared / "asl" / f"{c}.mkv" for c in clips], place, extract.Settings(track="T1"))
             print(f"{person}: {len(found)} faces")
+    for person, like in TURNED.items():
+        place = OUT / "sets" / f"{person}-turned"
+        if not place.exists():
+            made = turning.turn(*(FaceSet.open(OUT / "sets" / name) for name in (person, like)), place)
+            print(f"{person}: {len(made)} faces turned")
 
 
 def train_one(system: str, threads: int, minutes: float) -> None:
@@ -75,7 +83,10 @@ def train_one(system: str, threads: int, minutes: float) -> None:
         steps=recipe.steps, batch=recipe.batch, ema=0.99, clip=1.0, warmup=50, threads=threads, minutes=minutes, log_every=25,
         save_every=100,
     )  # fmt: skip
-    people = {name: (OUT / "sets" / name,) for name in recipe.people}
+    people = {
+        name: tuple(OUT / "sets" / each for each in (name, f"{name}-turned") if (OUT / "sets" / each).is_dir())
+        for name in recipe.people
+    }
     run = runs.Run(system, people, OUT / system, recipe.options, settings, recipe.augment)
     loaded = runs.load(run)
     for line in loaded.prepare():

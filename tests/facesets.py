@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mien import picture
+from mien import geometry, picture
 from mien.faces import align, recognise
 from mien.faceset.store import FaceSet, Writer
 from mien.systems import library
@@ -41,9 +41,7 @@ def _face(number: int, i: int) -> tuple[Array, Array, dict[str, object]]:
     true = align.crop(picture.Picture(crop.rgb), crop.face, SPEC)
     rgb = np.clip(cut.rgb * (1 - 0.03 * (i % 4)), 0, 255).astype(np.uint8)
     to_crop = np.linalg.inv(np.vstack([cut.to_frame, [0, 0, 1]]))[:2]
-    mesh = np.column_stack([crop.points[:, :2] @ to_crop[:, :2].T + to_crop[:, 2], crop.points[:, 2]]).astype(
-        np.float32
-    )
+    mesh = geometry.apply(to_crop, crop.points).astype(np.float32)
     pose = align.pose(crop.points)
     row = {
         "source": f"{number}.jpg", "frame": i, "track": "", "points": mesh, "to_frame": cut.to_frame,

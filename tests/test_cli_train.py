@@ -35,6 +35,7 @@ FLAGS = {
     "faceset merge": "--out --overwrite -o",
     "faceset sort": "--by --out --overwrite -o",
     "faceset split": "--by --out --overwrite -o",
+    "faceset turn": "--like --out --overwrite -o",
 }
 TINY = ("--set", "size=32", "--set", "width=8", "--set", "latent=16", "--batch", 2, "--threads", 1, "--log-every", 2)
 

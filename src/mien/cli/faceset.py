@@ -158,6 +158,23 @@ def merge(
 
 @faceset.command()
 @reports
+def turn(
+    path: Set,
+    like: Annotated[
+        Path, typer.Option(metavar="SET", help="A set whose poses are wanted: of whom the model will replace.")
+    ],
+    out: SetOut,
+    overwrite: Overwrite = False,
+) -> None:
+    """Turn faces into poses that the set lacks, as a set to train on beside it."""
+    from mien.faceset import turning
+    from mien.faceset.store import FaceSet
+
+    _tell(turning.turn(FaceSet.open(path), FaceSet.open(like), out, overwrite))
+
+
+@faceset.command()
+@reports
 def split(
     path: Set,
     by: Annotated[str, typer.Option(help="source, track, person, or a share of the faces such as 0.9.")],

@@ -17,6 +17,7 @@ from torch import nn
 from mien import data, per_person, preview, provenance, train
 from mien.errors import InputError, OutputError, SettingsError, TrainingError
 from mien.faces.recognise import IdentityEmbedder
+from mien.faceset import turning
 from mien.faceset.store import FaceSet
 from mien.phases import Batch, Training
 from mien.runs import model
@@ -149,7 +150,7 @@ class Loaded:
         provenance.write_bytes(folder / RUN, (self.describe() + "\n").encode())
         for person, sets in zip(self.people, self.sets.values(), strict=True):
             if not any((folder / per_person.PEOPLE / person.name).glob("*.png")):
-                model.references(folder, person, sets)
+                model.references(folder, person, turning.photos(sets))
         keeper = _Keeper(self)
         told = Several([keeper, *watches])
         mean = train.run(net, self.training, self.batches, settings, folder, told, stop=stop)

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from mien import analysis, per_person, picture, provenance, weights
 from mien.errors import InputError, TrainingError
 from mien.faces import texture
+from mien.faceset import turning
 from mien.faceset.store import FaceSet
 from mien.phases import Batch, Drawn
 from mien.types import Array, Manifest
@@ -63,12 +64,14 @@ def known(name: str, sets: Sequence[FaceSet]) -> Person:
     for faces in sets:
         if faces.about.get("identity", network()) != network():
             raise InputError(f"{faces.folder} knows its people by another network: extract it anew")
-    vectors = np.concatenate([faces.column("identity") for faces in sets]).astype(np.float64)
+    photos = turning.photos(sets)
+    vectors = np.concatenate([faces.column("identity") for faces in photos]).astype(np.float64)
     mean = np.median(vectors, axis=0)
     cosines = vectors @ mean
     mean = vectors[cosines >= np.median(cosines)].mean(axis=0)
     digests = {faces.folder.name: digest(faces) for faces in sets}
-    return Person(name, (mean / np.linalg.norm(mean)).astype(np.float32), len(vectors), digests, usually_seen(sets))
+    count = sum(map(len, sets))
+    return Person(name, (mean / np.linalg.norm(mean)).astype(np.float32), count, digests, usually_seen(photos))
 
 
 def usually_seen(sets: Sequence[FaceSet]) -> Array:
