@@ -103,7 +103,7 @@ def people(data: Path) -> list[Person]:
         if where == "london":
             found.append(Person(key, *(Shot(data / where / f"{who}_{face}.jpg") for face in ("neutral", "smiling"))))
         elif where == "asl":  # a smile in the first of the clips, a face at rest in the others
-            target, *rest, source = (Shot(data / where / f"{clip}.mkv", 3) for clip in oneshot_photos.SIGNERS[who])
+            target, source, *rest = (Shot(data / where / f"{clip}.mkv", 3) for clip in oneshot_photos.SIGNERS[who])
             found.append(Person(key, source, target, tuple(rest)))
         else:
             names = ("zoom_60cm", "lisa3", "lisa1", "lisa2", "lisa4", "zoom_15cm", "zoom_30cm", "zoom_45cm")

@@ -153,9 +153,9 @@ class Measuring:
         return (
             f"{protocol.label}: {len(held)} held-out people ({names}), one photo of each into another photo of every other, "
             f"{len(protocol.of('swap'))} of {whole} pairs, on photos made smaller until the face is {self.face} px high "
-            f"(here {min(high):.0f} to {max(high):.0f}). {judge}. Found first: of {heldout.named(protocol.gallery)}, the held-out "
-            f"people's {sum(map(len, held))} photos first, then those of London's people who are sources of nothing; by another "
-            f"photo: of {heldout.named(self.bench.other)}, none of them read as a source. Clips: "
+            f"(here {min(high):.0f} to {max(high):.0f}). {judge}. Found first: of {heldout.named(protocol.gallery)}, the "
+            f"held-out people's {sum(map(len, held))} photos first, then those of London's people who are sources of nothing; by "
+            f"another photo: of {heldout.named(self.bench.other)}, none of them read as a source. Clips: "
             f"{', '.join(clip.stem for clip in self.clips) or 'none was asked for (--clips)'}; without smoothing: meshes and "
             "colours as found in each frame, which no setting gives. Timings: "
             f"{f'batches of {oneshot_clips.BATCH}' if self.threads else 'none was asked for (--threads)'}."
@@ -198,7 +198,8 @@ def main(a: argparse.Namespace) -> None:
                 picture.save(a.sheet / f"{entry.label.replace(' ', '-')}.png", page, Manifest("contact sheet"))
         print(f"{markdown(shown, measuring.asked())}\n\n{measuring.describe()}\n")
     for label, found in kept.items():
-        print(*(f"- {label}: {line}" for line in found["notes"]), sep="\n")
+        for line in found["notes"]:
+            print(f"- {label}: {line}")
 
 
 if __name__ == "__main__":

@@ -51,9 +51,10 @@ def unsmoothed() -> Iterator[None]:
 def swap(job: Mapping[str, Any], target: Path, source: Path, folder: Path) -> tuple[Figures, str | None]:
     """One clip swapped twice: flicker with smoothing and without, frames a second of the whole job; why, if it failed.
 
-    job: the system and its options. Every job begins with nothing: it analyses the clip and enrols the source.
+    job: the system and its options. The job that is timed begins with nothing: it analyses the clip and enrols the source.
     """
     found: Figures = {}
+    target = Path(shutil.copy(target, folder))  # away from any analysis that is kept beside it
     first = folder / f"{source.stem}_in_{target.stem}.mkv"
     for name, out, how in (
         ("flicker", first, nullcontext()),

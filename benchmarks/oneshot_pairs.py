@@ -159,7 +159,7 @@ def tile(seen: Seen, place: Seen) -> Array:
 def sheet(bench: Bench, entry: Entry, own: Sequence[Sequence[View]], folder: Path) -> Array:
     """SHOWN sources down the left edge, as many targets along the top; a person's own other photo on the diagonal.
 
-    What didn't come off is the target, darkened.
+    Where nothing was drawn there is the target, darkened.
     """
     targets = [bench.maker.see(views[1]) for views in own[:SHOWN]]
     rows = [np.hstack([_words(entry.label), *(tile(seen, seen) for seen in targets)])]
@@ -168,8 +168,8 @@ def sheet(bench: Bench, entry: Entry, own: Sequence[Sequence[View]], folder: Pat
         tiles = [tile(source, source)]
         for other in own[:SHOWN]:
             made = bench.make(entry, views[0], other[1], folder)
-            shown = tile(made.swapped if made.failed is None else made.target, made.target)
-            tiles.append(shown if made.failed is None else shown // 3)
+            shown = tile(made.swapped, made.target)
+            tiles.append(shown // 3 if made.swapped.pixels is made.target.pixels else shown)
         rows.append(np.hstack(tiles))
     return np.vstack(rows)
 
