@@ -11,6 +11,7 @@ import torch
 import packs
 from mien import pairs
 from mien.errors import SettingsError
+from mien.faces import topology
 from mien.pack import Pack
 
 PLAIN = pairs.Settings(same_image=0.0, same_person=0.0, flip=0.0, light=0.0, colour=0.0)
@@ -80,6 +81,43 @@ def test_a_flipped_face_keeps_its_mask(pack: Pack) -> None:
     (plain,) = next(pairs.batches(pack, PLAIN, 9, 1)(0))
     assert torch.equal(side.target, plain.target.flip(3))
     assert torch.equal(side.masks["face"], plain.masks["face"].flip(3))
+
+
+def test_meshes_come_along_and_are_mirrored(pack: Pack) -> None:
+    settings = replace(PLAIN, between=True)
+    (plain,) = next(pairs.batches(pack, settings, 9, 1)(0))
+    (flipped,) = next(pairs.batches(pack, replace(settings, flip=1.0), 9, 1)(0))
+    assert torch.equal(plain.more["points"], pack.points[owner(pack, plain.target)])
+    assert torch.equal(plain.more["source_points"], pack.points[owner(pack, plain.warped)])
+    assert torch.equal(flipped.more["source_points"], plain.more["source_points"])
+    right, left = (flipped.more["points"][:, list(ring)].mean(1) for ring in (topology.RIGHT_EYE, topology.LEFT_EYE))
+    assert (right[:, 0] < left[:, 0]).all(), "the right eye stays on the picture's left"
+    face = flipped.masks["face"][:, 0] > 0.5
+    tips = flipped.more["points"][:, topology.NOSE_TIP].round().long()
+    assert face[torch.arange(9), tips[:, 1], tips[:, 0]].all()
+    for side in (plain, flipped):
+        half = side.more["between"][:, topology.NOSE_TIP]
+        ends = [side.more[name][:, topology.NOSE_TIP] for name in ("source_points", "points")]
+        assert (half - (ends[0] + ends[1]) / 2).abs().max() < 1.5, "pixels, of small turns"
+
+
+def test_hair_where_it_is_asked_for(pack: Pack) -> None:
+    few = np.array([0, 1])
+    hair, face = pairs.hair(pack, few).float() / 255, pairs.hulls(pack, few).float() / 255
+    assert hair.shape == face.shape
+    assert 0.02 < float(hair.mean()) < 0.3
+    assert float((hair * face).sum() / face.sum()) < 0.05, "composites have bare foreheads"
+    assert "hair" not in next(pairs.batches(pack, PLAIN, 2, 1)(0))[0].masks
+    (side,) = next(pairs.batches(subset(pack), replace(PLAIN, hair=True, flip=1.0), 2, 1)(0))
+    rows = owner(pack, side.target.flip(3))
+    assert torch.equal(side.masks["hair"].flip(3), pairs.hair(pack, np.array(rows)).float() / 255)
+
+
+def subset(pack: Pack) -> Pack:
+    """One photo each of two people learns, all others are held out."""
+    split = torch.ones_like(pack.split)
+    split[[0, len(packs.TURNS)]] = 0
+    return replace(pack, split=split)
 
 
 def test_one_person_is_too_few(pack: Pack) -> None:

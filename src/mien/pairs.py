@@ -51,10 +51,11 @@ class Settings:
 
 def batches(pack: Pack, settings: Settings, batch: int, seed: int) -> Callable[[int], Iterator[Batch]]:
     """From a step to the batches from there on, without end, of the pack's training pictures; each is one `Side`, see
-    `oneshot.learning`; besides there are the meshes in `more`: `points`, `source_points` and, if asked for, `between`, B x 478 x 2,
+    `oneshot.learning`; `more` has the meshes besides: `points`, `source_points` and, if asked for, `between`, B x 478 x 2 in
     pixels of the crop.
 
-    Every picture is a target once an epoch. Hair is looked for here, before the first batch. Raises SettingsError where fewer than two people are in it.
+    Every picture is a target once an epoch. Hair is looked for here, before the first batch. Raises SettingsError where fewer
+    than two people are in it.
     """
     own = pack.origin == torch.arange(len(pack.origin))
     rows = ((pack.split == 0) & (own | settings.variants)).nonzero()[:, 0].numpy()
