@@ -54,14 +54,14 @@ def swap(job: Mapping[str, Any], target: Path, source: Path, folder: Path) -> tu
     job: the system and its options. The job that is timed begins with nothing: it analyses the clip and enrols the source.
     """
     found: Figures = {}
-    target = Path(shutil.copy(target, folder))  # away from any analysis that is kept beside it
+    target = Path(shutil.copyfile(target, folder / target.name))  # away from any analysis that is kept beside it
     first = folder / f"{source.stem}_in_{target.stem}.mkv"
     for name, out, how in (
         ("flicker", first, nullcontext()),
         ("unsmoothed", first.with_stem(f"{first.stem}-raw"), unsmoothed()),
     ):
         if out is not first:
-            shutil.copy(analysis.beside(first), analysis.beside(out))
+            shutil.copyfile(analysis.beside(first), analysis.beside(out))
         try:
             began = time.perf_counter()
             with how:
