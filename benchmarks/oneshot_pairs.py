@@ -50,7 +50,7 @@ def parse(text: str) -> Entry:
         if not equals:
             raise SettingsError(f"'{word}' is no option: write {name}:NAME=VALUE")
         options[option] = value if option in systems.files(system) else yaml.safe_load(value)
-        shown.append(Path(value).stem if option in systems.files(system) else word)
+        shown.append(f"{option}={Path(value).stem}" if option in systems.files(system) else word)
     systems.load(system, options)
     return Entry(" ".join(shown), system, options)
 
