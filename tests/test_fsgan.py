@@ -133,6 +133,20 @@ def test_the_answer_of_blending_is_a_clone(net: torch.nn.ModuleDict) -> None:
     assert not torch.equal(made.answer, made.real)
 
 
+def test_a_face_without_surroundings_is_cloned_as_it_is(
+    net: torch.nn.ModuleDict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, whole = net["model"].eval(), side((0, 0))
+    assert isinstance(model, nets.Networks)
+    itself = torch.where(fsgan._face(whole) > 0, whole.target, nets.NOTHING)
+    monkeypatch.setattr(model, "complete", lambda face, shown, wanted: itself)
+    with torch.no_grad():
+        made = fsgan._blended(model, whole, Moment(0, 0.9))
+    assert (made.answer - whole.target).abs().max() < 0.01, "the target's face in the target is the target"
+    within = fsgan.inner(fsgan._face(whole))
+    assert within.sum() == 2 * 36 * 44, "two pixels less on every side of 40 x 48"
+
+
 def test_a_face_is_no_hair_and_classes_add_up() -> None:
     classes = fsgan._classes(side())
     assert torch.equal(classes.sum(1), torch.ones(4, SIZE, SIZE))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +74,8 @@ def settled(config: Any, system: str) -> Any:
         raise InputError(f"{config.weights} is of another version of the system '{system}': train it anew") from error
 
 
-def loaded(file: str, networks: Callable[[], nn.ModuleDict]) -> nn.Module:
-    """The drawing network of a file, frozen, in bfloat16 where the machine is fast in it. networks: builds the system's.
+def loaded(file: str, build: Callable[[], nn.Module]) -> nn.Module:
+    """The drawing network of a file, frozen, in bfloat16 where the machine is fast in it. build: makes one like it.
 
     Raises SettingsError where no file is named, InputError where it is of another network.
     """
@@ -84,7 +84,7 @@ def loaded(file: str, networks: Callable[[], nn.ModuleDict]) -> nn.Module:
             "this system's weights don't come with the package: train them by its recipe, then --set weights=FILE"
         )
     with torch.device("meta"):
-        net = networks()["model"]
+        net = build()
     try:
         tensors = load_file(file)
         net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}, assign=True)
@@ -104,7 +104,7 @@ class Painter:
     @cached_property
     def net(self) -> nn.Module:
         """The drawing network, see `loaded`."""
-        return loaded(self._config.weights, partial(self._network, self._config))
+        return loaded(self._config.weights, lambda: self._network(self._config)["model"])
 
     @cached_property
     def _embedder(self) -> recognise.IdentityEmbedder:

@@ -49,6 +49,8 @@ HALVES = 0.0, 0.4, 0.7, 0.9
 """Shares of a network's turn from which on it learns at the whole rate, a half, a quarter, an eighth."""
 FEWEST = 10
 """Pixels of a face without which nothing is blended."""
+INSET = 1 / 32
+"""How far inside the face's rim it is blended, over the width: there a completed face has neighbours to take colours from."""
 FADE = 0.08
 """Share of the crop's width over which the swapped face fades in from the mesh's rim."""
 
@@ -68,10 +70,12 @@ TINY = Config(size=64, width=8, blocks=(1, 0, 1, 1))
 
 def network(config: Config) -> nn.ModuleDict:
     """`model`, all four networks, and a `critic` of each of the three that draw."""
-    shape = nets.Shape(len(contours.POINTS), config.width, config.blocks, config.classes)
-    return nn.ModuleDict(
-        {"model": nets.Networks(shape), "critic": nn.ModuleDict({name: MultiScaleCritic() for name in WEIGHTS})}
-    )
+    critics = nn.ModuleDict({name: MultiScaleCritic() for name in WEIGHTS})
+    return nn.ModuleDict({"model": _model(config), "critic": critics})
+
+
+def _model(config: Config) -> nets.Networks:
+    return nets.Networks(nets.Shape(len(contours.POINTS), config.width, config.blocks, config.classes))
 
 
 def training(config: Config) -> Training:
@@ -168,10 +172,10 @@ def _blended(model: nets.Networks, side: Side, moment: Moment) -> _Made:
     with torch.no_grad():
         drawn = _turned(model, side, moment.step % 2 == 1)["rgb"]
         shown = model.shows(drawn, nets.FACE) * face
-        whole = model.complete(drawn, shown, face)
-        answer = poisson.clone(whole, side.target.float(), face)
+        whole, within = model.complete(drawn, shown, face), inner(face)
+        answer = poisson.clone(whole, side.target.float(), within)
     counts = (1 - side.more["same"].float()) * (shown.sum((1, 2, 3)) >= FEWEST)
-    return _Made(model.blend(whole, side.target, face), answer, counts, side.target)
+    return _Made(model.blend(whole, side.target, within), answer, counts, side.target)
 
 
 _MAKERS: Mapping[str, Callable[[nets.Networks, Side, Moment], _Made]] = {
@@ -190,6 +194,11 @@ def _turned(model: nets.Networks, side: Side, twice: bool) -> dict[str, Tensor]:
 def chosen(points: Tensor) -> Tensor:
     """The landmarks (B x 87 x 2) of meshes (B x 478 x 2 or 3)."""
     return points[:, list(contours.POINTS), :2]
+
+
+def inner(face: Tensor) -> Tensor:
+    """A mask without its rim."""
+    return 1 - losses.grown(1 - face, INSET)
 
 
 def holes(face: Tensor) -> Tensor:
@@ -277,7 +286,7 @@ class System(AbstractSystem):
         with torch.inference_mode():
             face = (torch.from_numpy(np.stack(hulls))[:, None] > 0.5) * (1 - net.shows(target, nets.HAIR))
             whole = net.complete(drawn, net.shows(drawn, nets.FACE), face)
-            rgb = net.blend(whole, target, face).permute(0, 2, 3, 1).numpy()
+            rgb = net.blend(whole, target, inner(face)).permute(0, 2, 3, 1).numpy()
         return [
             Swapped((one + 1) * np.float32(127.5), masks.feather(hull, FADE * side) * rim(side))
             for one, hull in zip(rgb, hulls, strict=True)
@@ -285,7 +294,7 @@ class System(AbstractSystem):
 
     @cached_property
     def _net(self) -> nets.Networks:
-        net = drawing.loaded(self.config.weights, partial(network, self.config))
+        net = drawing.loaded(self.config.weights, partial(_model, self.config))
         assert isinstance(net, nets.Networks)
         return net
 
