@@ -101,7 +101,8 @@ def people(data: Path) -> list[Person]:
     for key in sorted(oneshot_photos.HELD_OUT):
         where, _, who = key.partition(" ")
         if where == "london":
-            found.append(Person(key, *(Shot(data / where / f"{who}_{face}.jpg") for face in ("neutral", "smiling"))))
+            neutral, smiling = (Shot(data / where / f"{who}_{face}.jpg") for face in ("neutral", "smiling"))
+            found.append(Person(key, neutral, smiling))
         elif where == "asl":  # a smile in the first of the clips, a face at rest in the others
             target, source, *rest = (Shot(data / where / f"{clip}.mkv", 3) for clip in oneshot_photos.SIGNERS[who])
             found.append(Person(key, source, target, tuple(rest)))

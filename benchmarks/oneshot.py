@@ -130,7 +130,8 @@ class Measuring:
                 told = {"kind": "clip", "source": source.stem, "target": target.stem, "failed": failed}
                 rows.append(told | {"figures": found})
                 print(f"{entry.label}: {target.stem} as {source.stem}", file=sys.stderr, flush=True)
-        said, timed = notes(entry, rows), {}
+        said = notes(entry, rows)
+        timed: oneshot_clips.Figures = {}
         if self.threads:
             seen = self.bench.maker.see(self.held.own[-1][1])
             assert seen.face is not None, "the photo was scaled by its face"
