@@ -66,6 +66,7 @@ def ship(net: nn.ModuleDict, figures: dict[str, str]) -> Path:
     part = file.with_name(file.name + ".part")
     halved = {name: value for name, value in model.halved(net["model"]).items() if name.startswith("encoder.")}
     save_file({name: value.contiguous() for name, value in halved.items()}, part)
+    part.chmod(0o644)  # safetensors writes files for their owner alone
     part.replace(file)
     return shipping.ship(
         NAME, file, licence="Apache-2.0", data="US-government portraits (public domain)", source="recipes/encoder.py",

@@ -25,7 +25,7 @@ from torch import nn
 from mien import image, weights
 from mien.compose import masks
 from mien.errors import InputError, NoFaceError, SettingsError
-from mien.faces import recognise, texture
+from mien.faces import halves, recognise, texture
 from mien.nets import engines
 from mien.types import Array, Crop, Identity, Swapped
 
@@ -33,8 +33,6 @@ FORMAT = 1
 JSON, WEIGHTS, PEOPLE = "model.json", "model.safetensors", "people"
 ALIKE = 0.4
 """Cosine from which a photo shows one of the model's people: about one stranger in 1000 comes that near."""
-OFTEN = 0.3, 0.7
-"""How often a place of the face must be seen to be shown, soft between."""
 RIM = 0.04
 """Share of the crop at its edge that is never shown: there the network has seen but a part of a face."""
 
@@ -187,16 +185,11 @@ class Cast:
         """Whom the network draws, and that face's vector: whatever a photo shows, consent is asked for this one."""
         return {"person": np.array(person), "vector": self.model.vectors[person]}
 
-    def _outline(self, crop: Crop, person: int) -> Array:
-        """The inside of the mesh, without what is usually hidden of the person: a network without masks draws hair, too."""
-        size, (low, high) = self._config.size, OFTEN
-        hidden = texture.wrap(1 - self.model.seen[person] / np.float32(255), crop.points, size, size)
-        often = np.clip((1 - hidden - low) / (high - low), 0, 1)
-        return np.asarray(masks.hull(crop.points[:468, :2], (size, size)) * often)
-
     def swap(self, who: Identity, targets: Sequence[Crop]) -> list[Swapped]:
-        """Draw each crop's face as `who`. alpha: the network's own mask, or what is usually seen of that person where it draws
-        none."""
+        """Draw each crop's face as `who`. alpha: the network's own mask, or the mesh's outline where it draws none.
+
+        What is usually hidden of that person is taken from the other half of the face, see `faces.halves`.
+        """
         if not targets:
             return []
         size = self._config.size
@@ -206,11 +199,13 @@ class Cast:
         with torch.inference_mode():
             drawn = self._drawer(x, int(who["person"]), swap=True)
         rgb = (drawn.rgb.float().permute(0, 2, 3, 1).numpy() + 1) * np.float32(127.5)
-        inside = rim(size)
+        inside, seen = rim(size), self.model.seen[int(who["person"])] / np.float32(255)
         answers = []
         for i, crop in enumerate(targets):
-            alpha = self._outline(crop, int(who["person"])) if drawn.mask is None else drawn.mask[i, 0].float().numpy()
-            answers.append(Swapped(np.clip(rgb[i], 0, 255), np.clip(alpha * inside, 0, 1).astype(np.float32)))
+            outline = drawn.mask is None
+            alpha = masks.hull(crop.points[:468, :2], (size, size)) if outline else drawn.mask[i, 0].float().numpy()
+            one, alpha = halves.completed(rgb[i].clip(0, 255), alpha, crop.rgb, crop.points, seen)
+            answers.append(Swapped(one, np.clip(alpha * inside, 0, 1).astype(np.float32)))
         return answers
 
 
