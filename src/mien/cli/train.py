@@ -27,6 +27,10 @@ People = Annotated[
 ]
 
 
+WARMUP = 50
+"""Steps in which the learning rate rises: without, AdaBelief's first steps are three times too large, and may end it all."""
+
+
 @app.command()
 @reports
 def train(
@@ -75,7 +79,7 @@ def train(
     settings = Settings(
         steps=STEPS if steps is None else steps, batch=batch, micro=-(-batch // accumulate) if accumulate > 1 else 0,
         precision=precision, seed=seed, threads=threads, device=device, log_every=log_every,
-        save_every=500 if save_every is None else save_every, minutes=minutes,
+        save_every=500 if save_every is None else save_every, minutes=minutes, warmup=WARMUP,
     )  # fmt: skip
     choose = [name for name, given in (("steps", steps), ("save_every", save_every)) if given is None]
     run = Run(
