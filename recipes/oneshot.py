@@ -45,6 +45,8 @@ class Watcher:
     def saved(self, step: int, net: nn.ModuleDict) -> None:
         """See `train.Watch`."""
         drawing.write(self._file, net["model"], self._system, asdict(self._config), step)
+        if hasattr(systems.module(self._system), "PAIRS"):
+            return  # it draws from photos: the monitor knows vectors only
         place = next(net["model"].parameters()).device
         targets, sources, points, faces = self._held
 
@@ -87,7 +89,7 @@ def main(a: argparse.Namespace) -> None:
         fitted = {name: found[name].to(mine[name].dtype) for name in fits}
         net["model"].load_state_dict(mine | fitted)
         print(f"{len(fitted)} of {len(mine)} tensors from {a.warm.name}", flush=True)
-    sampling = replace(pairs.Settings(), variants=not a.no_variants)
+    sampling = replace(pairs.Settings(), variants=not a.no_variants, **getattr(module, "PAIRS", {}))
     settings = train.Settings(
         a.steps, a.batch, ema=0.999, clip=20.0, warmup=min(500, a.steps // 20), log_every=a.log_every, save_every=a.save_every,
         minutes=a.minutes, threads=a.threads,

@@ -19,7 +19,7 @@ from mien.oneshot import drawing, faces, learning, losses
 from mien.phases import Moment, Phase, Side, at
 from mien.types import CropSpec
 
-NAMES = [name for name in systems.names() if systems.files(name) == ("weights",)]
+NAMES = [name for name in systems.names() if getattr(systems.module(name).System, "func", None) is systems.OneShot]
 
 
 def side(size: int = 64, count: int = 4) -> Side:
