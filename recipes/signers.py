@@ -2,6 +2,7 @@
 
     python recipes/signers.py sets                     face sets of all clips but one of each person, in out/signers/sets
     python recipes/signers.py train df [--threads 1]   trains, resumes where it was; leaves a model in out/signers/df
+    python recipes/signers.py train df-turned          the same with faces turned into the other person's poses, in df-turned
     python recipes/signers.py swap df                  the clips that were left out, as the other person, or the next one of four
 
 Made for two processor cores and faces of some 66 pixels: small crops, narrow networks, few steps. What came of it stands in
@@ -78,16 +79,17 @@ def sets(shared: Path) -> None:
 
 def train_one(system: str, threads: int, minutes: float) -> None:
     """Train one system to the end of its recipe, or for so many minutes."""
-    recipe = RECIPES[system]
+    name, _, turned = system.partition("-")
+    recipe = RECIPES[name]
     settings = train.Settings(
         steps=recipe.steps, batch=recipe.batch, ema=0.99, clip=1.0, warmup=50, threads=threads, minutes=minutes, log_every=25,
         save_every=100,
     )  # fmt: skip
     people = {
-        name: tuple(OUT / "sets" / each for each in (name, f"{name}-turned") if (OUT / "sets" / each).is_dir())
-        for name in recipe.people
+        who: tuple(OUT / "sets" / each for each in (who, f"{who}-turned") if each == who or (turned and who in TURNED))
+        for who in recipe.people
     }
-    run = runs.Run(system, people, OUT / system, recipe.options, settings, recipe.augment)
+    run = runs.Run(name, people, OUT / system, recipe.options, settings, recipe.augment)
     loaded = runs.load(run)
     for line in loaded.prepare():
         print(line, flush=True)
@@ -113,18 +115,19 @@ class Printer:
 
 def swap(system: str, shared: Path) -> None:
     """Each clip that was left out, as the next person of the model."""
-    people = RECIPES[system].people if system in RECIPES else ("yellow", "hoodie")
+    name = system.partition("-")[0]
+    people = RECIPES[name].people if name in RECIPES else ("yellow", "hoodie")
     for target, source in zip(people, people[1:] + people[:1], strict=True):
         out = OUT / "swaps" / system / f"{source}_in_{CLIPS[target][1]}.mp4"
         if out.exists():
             continue
         out.parent.mkdir(parents=True, exist_ok=True)
         clip = shared / "asl" / f"{CLIPS[target][1]}.mkv"
-        if system in RECIPES:
+        if name in RECIPES:
             named = {"source": (OUT / system / "people" / source,)}
         else:  # a system that needs no training: it draws from the same pictures of the source
             named = {"source": (OUT / "df" / "people" / source,), "system": system}
-        options = {"person": source} if system in RECIPES else {}
+        options = {"person": source} if name in RECIPES else {}
         print(Job(clip, out, options=options, consent=CONSENT, **named).run().summary(), flush=True)
 
 
