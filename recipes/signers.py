@@ -12,6 +12,7 @@ LAB.md; `benchmarks/trained.py` scores the swaps.
 from __future__ import annotations
 
 import argparse
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -125,8 +126,10 @@ def swap(system: str, shared: Path) -> None:
         clip = shared / "asl" / f"{CLIPS[target][1]}.mkv"
         if name in RECIPES:
             named = {"source": (OUT / system / "people" / source,)}
-        else:  # a system that needs no training: it draws from the same pictures of the source
-            named = {"source": (OUT / "df" / "people" / source,), "system": system}
+        else:  # a system that needs no training: it draws from the same pictures of the source, out of the model's folder
+            photos = OUT / "photos" / source
+            shutil.copytree(OUT / "comb" / "people" / source, photos, dirs_exist_ok=True)
+            named = {"source": (photos,), "system": system}
         options = {"person": source} if name in RECIPES else {}
         print(Job(clip, out, options=options, consent=CONSENT, **named).run().summary(), flush=True)
 

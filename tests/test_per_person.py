@@ -108,6 +108,11 @@ def test_a_protected_person_is_refused_whatever_the_photo_shows(
     assert not out.exists()
 
 
+def test_another_system_than_the_model_s_is_told(model: Path, target: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="was trained by df"):
+        Job(target, tmp_path / "out.png", source=(model,), system="library").run()
+
+
 def test_models_and_photos_are_not_mixed(model: Path, target: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="one trained model, or from photos"):
         Job(target, tmp_path / "out.png", source=(model, portraits.composite(3))).run()

@@ -148,6 +148,11 @@ class Job:
 
     def _system(self) -> str:
         model = self._model()
+        if model and self.system not in (Job.system, model.system):
+            raise SettingsError(
+                f"{model.folder} was trained by {model.system}, which draws its people: leave {self.system} out, or copy the "
+                "pictures elsewhere to draw from them"
+            )
         return model.system if model else self.system
 
     def _options(self) -> dict[str, Any]:
