@@ -16,6 +16,7 @@ from mien import systems
 from mien.oneshot import drawing
 from mien.phases import Side
 from mien.runs import model as models
+from mien.runs.run import HERE
 
 PEOPLE = ("anna", "ben")
 _kept = tempfile.TemporaryDirectory(prefix="mien-tiny-")
@@ -63,7 +64,7 @@ def model(name: str) -> Path:
         models.Person(who, vector, 1, {}, np.full((64, 64), 255, np.uint8))
         for who, vector in zip(PEOPLE, np.eye(2, 192, dtype=np.float32), strict=True)
     ]
-    config = {k: v for k, v in asdict(module.TINY).items() if k not in ("run", "person")}
+    config = {k: v for k, v in asdict(module.TINY).items() if k not in HERE}
     models.write(folder, net, name, config, people, 0, faces, {})
     return folder
 

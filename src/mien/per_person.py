@@ -119,7 +119,8 @@ def settled(config: Config) -> Config:
         return config
     model = read(Path(config.run))
     try:
-        return type(config)(**{**model.config, "run": config.run, "person": config.person})
+        here = {name: getattr(config, name) for name in ("run", "person", "halves")}
+        return type(config)(**{**model.config, **here})
     except TypeError as error:
         raise SettingsError(f"{config.run} was trained by the system '{model.system}': name that one") from error
 
@@ -188,7 +189,7 @@ class Cast:
     def swap(self, who: Identity, targets: Sequence[Crop]) -> list[Swapped]:
         """Draw each crop's face as `who`. alpha: the network's own mask, or the mesh's outline where it draws none.
 
-        What is usually hidden of that person is taken from the other half of the face, see `faces.halves`.
+        What is usually hidden of that person is taken from the other half of the face, unless `halves` is off.
         """
         if not targets:
             return []
@@ -204,7 +205,9 @@ class Cast:
         for i, crop in enumerate(targets):
             outline = drawn.mask is None
             alpha = masks.hull(crop.points[:468, :2], (size, size)) if outline else drawn.mask[i, 0].float().numpy()
-            one, alpha = halves.completed(rgb[i].clip(0, 255), alpha, crop.rgb, crop.points, seen)
+            one = rgb[i].clip(0, 255)
+            if self._config.halves:
+                one, alpha = halves.completed(one, alpha, crop.rgb, crop.points, seen)
             answers.append(Swapped(one, np.clip(alpha * inside, 0, 1).astype(np.float32)))
         return answers
 

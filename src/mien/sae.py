@@ -30,7 +30,8 @@ not mirrored: a parting or a mole would be drawn on both sides."""
 
 @dataclass(frozen=True)
 class Settings:
-    """run: the folder of a trained model; person: whom of it to draw, where the source's photo shall not decide.
+    """run: the folder of a trained model; person: whom of it to draw, where the source's photo shall not
+    decide; halves: take what is usually hidden of that person from the other half of the face (`faces.halves`).
 
     size, options, latent, encoder, decoder, mask: see `nets.sae.Widths`. masked: learn the face, not what is round it;
     eyes_mouth: look three hundred times as hard at eyes and mouths; blur_out: blur what is round the face; warp_until: share
@@ -41,6 +42,7 @@ class Settings:
 
     run: str = ""
     person: str = ""
+    halves: bool = True
     size: int = 128
     template: str = "dfl_whole_face"
     options: str = "ud"

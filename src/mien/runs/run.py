@@ -19,7 +19,7 @@ from mien.train.folder import states
 FORMAT = 1
 STEPS = 40_000
 """Where nothing else says how many."""
-HERE = ("run", "person")
+HERE = ("run", "person", "halves")
 """Options of a trained system that say where a model is used, not what it is."""
 
 
@@ -116,7 +116,7 @@ class Run:
     def check(self) -> None:
         """Refuse what can be known before any work."""
         config = self.config
-        if any(getattr(config, name, "") for name in HERE):
+        if config.run or config.person:
             raise SettingsError("run and person are options of a swap: leave them out of a training")
         if not self.people or (len(self.people) < 2 and not self.freeze):
             raise SettingsError(

@@ -40,7 +40,8 @@ RIM = 16
 
 @dataclass(frozen=True)
 class Config:
-    """run: the folder of a trained model; person: whom of it to draw, where the source's photo shall not decide.
+    """run: the folder of a trained model; person: whom of it to draw, where the source's photo shall not
+    decide; halves: take what is usually hidden of that person from the other half of the face (`faces.halves`).
 
     size: pixels, a power of two; start: of the first level, whose turn is as long as each later one's; fade: share of a
     level's turn in which it comes in; base: channels at full size, doubled by every halving up to `widest`; latent: numbers of
@@ -49,6 +50,7 @@ class Config:
 
     run: str = ""
     person: str = ""
+    halves: bool = True
     size: int = 256
     template: str = "dfl_full"
     start: int = 64

@@ -26,7 +26,8 @@ AUGMENT = augment.Settings(grid=augment.GRIDS["deepfakes"])
 
 @dataclass(frozen=True)
 class Config:
-    """run: the folder of a trained model; person: whom of it to draw, where the source's photo shall not decide.
+    """run: the folder of a trained model; person: whom of it to draw, where the source's photo shall not
+    decide; halves: take what is usually hidden of that person from the other half of the face (`faces.halves`).
 
     size: pixels, a multiple of 16; width: channels of the first stage (the field's: 128); latent: numbers in the neck;
     lr: Adam's rate.
@@ -34,6 +35,7 @@ class Config:
 
     run: str = ""
     person: str = ""
+    halves: bool = True
     size: int = 64
     template: str = "dfl_full"
     width: int = 128

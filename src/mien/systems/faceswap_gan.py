@@ -51,7 +51,8 @@ SEEN = 112
 
 @dataclass(frozen=True)
 class Config:
-    """run: the folder of a trained model; person: whom of it to draw, where the source's photo shall not decide.
+    """run: the folder of a trained model; person: whom of it to draw, where the source's photo shall not
+    decide; halves: take what is usually hidden of that person from the other half of the face (`faces.halves`).
 
     size: 64, 128 or 256; width: channels of the first map (the field's: 64); latent: numbers in the neck; lite: half the
     channels; attention: whether places attend to others, pool: 2 makes that four times as cheap; norm: instance norms;
@@ -62,6 +63,7 @@ class Config:
 
     run: str = ""
     person: str = ""
+    halves: bool = True
     size: int = 64
     template: str = "dfl_full"
     width: int = 64
