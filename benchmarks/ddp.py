@@ -22,7 +22,7 @@ from mien import data, train
 from mien.systems import deepfakes
 from toys import gallery
 
-CONFIG = deepfakes.Config(width=64, latent=256, lr=5e-4)
+CONFIG = deepfakes.Config(width=64, latent=256, lr=1e-4)
 BATCH = 16
 
 
@@ -32,7 +32,7 @@ def work(folder: Path, steps: int, threads: int, micro: int) -> None:
     net, training = deepfakes.network(CONFIG, 2), deepfakes.training(CONFIG, 2)
     people = [gallery(name, CONFIG.size, seed=i) for i, name in enumerate(("one", "two"))]
     source = data.batches(people, deepfakes.AUGMENT, training, steps, BATCH, 1)
-    settings = train.Settings(steps, BATCH, micro=micro, threads=threads, log_every=1, save_every=10**6)
+    settings = train.Settings(steps, BATCH, micro=micro, threads=threads, warmup=20, log_every=1, save_every=10**6)
     train.run(net, training, source, settings, folder)
 
 
