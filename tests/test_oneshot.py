@@ -149,6 +149,21 @@ def test_a_file_draws_a_real_face(name: str, tmp_path: Path) -> None:
     assert np.isfinite(stronger.swap(other, [crop])[0].rgb).all()
 
 
+def test_hear_has_the_last_word(tmp_path: Path) -> None:
+    """What HEAR-Net gives back is what a swap shows, not what AEI-Net erased."""
+    module, path = systems.module("faceshifter"), tmp_path / "net.safetensors"
+    torch.manual_seed(0)
+    net = module.network(module.TINY)["model"].eval()
+    with torch.no_grad():
+        net.hear.head.weight.zero_()
+        net.hear.head.bias.fill_(9)
+    drawing.write(path, net, "faceshifter", vars(module.TINY), 1)
+    system = systems.load("faceshifter", {"weights": str(path)})
+    photo = picture.load(portraits.composite(3))
+    crop = align.crop(photo, analysis.Settings().finder().find(photo)[0], system.target_spec)
+    assert system.swap(system.enroll([crop]), [crop])[0].rgb.min() > 250
+
+
 def test_files_that_are_no_network_of_the_system_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "net.safetensors"
     path.write_bytes(b"nothing")

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import facesets
-from mien.errors import NoFaceError
+from mien.errors import InputError, NoFaceError
 from mien.faces import align, landmarks
-from mien.faceset import turning
+from mien.faceset import manage, turning
 from mien.faceset.store import FaceSet
 from mien.runs import model
 
@@ -53,8 +53,12 @@ def test_it_is_still_the_same_person_and_told_apart_from_photos(own: FaceSet, tu
     cosines = turned.column("identity") @ own.column("identity").mean(0)
     assert cosines.min() > 0.6
     assert all(source.endswith(turning.SOURCE) for source in turned.column("source").tolist())
-    assert turning.photos([turned, own]) == [own]
+    assert [(faces.folder, faces.names) for faces in turning.photos([turned, own])] == [(own.folder, own.names)]
     assert turning.photos([turned]) == [turned]
+    both = manage.merge([own, turned], own.folder.with_name("both"))
+    (alone,) = turning.photos([both])
+    assert (len(both), alone.names) == (len(own) + len(turned), both.names[: len(own)])
+    assert np.array_equal(alone.rgb(1), both.rgb(1))
     assert np.allclose(model.known("anna", [own, turned]).vector, model.known("anna", [own]).vector)
     assert model.known("anna", [own, turned]).faces == len(own) + len(turned)
 
@@ -62,4 +66,14 @@ def test_it_is_still_the_same_person_and_told_apart_from_photos(own: FaceSet, tu
 def test_nothing_to_turn_is_told(own: FaceSet, tmp_path: Path) -> None:
     with pytest.raises(NoFaceError, match="nothing to turn"):
         turning.turn(own, own, tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_set_of_another_network_or_without_faces_is_told(own: FaceSet, tmp_path: Path) -> None:
+    foreign = FaceSet(own.folder, own.spec, own.format, {**own.about, "identity": "another"}, own.table)
+    with pytest.raises(InputError, match="another network"):
+        turning.turn(foreign, own, tmp_path / "none")
+    empty = FaceSet(own.folder, own.spec, own.format, own.about, own.table.slice(0, 0))
+    with pytest.raises(NoFaceError, match="holds no face"):
+        turning.turn(empty, own, tmp_path / "none")
     assert not (tmp_path / "none").exists()

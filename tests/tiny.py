@@ -14,9 +14,9 @@ from torch import Tensor, nn
 import dfms
 from mien import systems
 from mien.oneshot import drawing
+from mien.per_person import HERE
 from mien.phases import Side
 from mien.runs import model as models
-from mien.runs.run import HERE
 
 PEOPLE = ("anna", "ben")
 _kept = tempfile.TemporaryDirectory(prefix="mien-tiny-")

@@ -30,6 +30,8 @@ from mien.nets import engines
 from mien.types import Array, Crop, Identity, Swapped
 
 FORMAT = 1
+HERE = ("run", "person", "halves")
+"""Settings of a trained system that say how a model is used, not what it is."""
 JSON, WEIGHTS, PEOPLE = "model.json", "model.safetensors", "people"
 ALIKE = 0.4
 """Cosine from which a photo shows one of the model's people: about one stranger in 1000 comes that near."""
@@ -119,7 +121,7 @@ def settled(config: Config) -> Config:
         return config
     model = read(Path(config.run))
     try:
-        here = {name: getattr(config, name) for name in ("run", "person", "halves")}
+        here = {name: getattr(config, name) for name in HERE}
         return type(config)(**{**model.config, **here})
     except TypeError as error:
         raise SettingsError(f"{config.run} was trained by the system '{model.system}': name that one") from error

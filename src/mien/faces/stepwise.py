@@ -1,7 +1,7 @@
 """A long turn of the head in short ones: meshes on the way from a source's to a target's.
 
 A network that re-enacts a face is asked for small turns, each from what it drew before. Source: Nirkin, Keller, Hassner, "FSGAN",
-2019, section 3.2 (`../shared/systems/oneshot-1.md`, D.4). What differs: the head turns about its own middle, not the picture's
+2019, section 3.2. What differs: the head turns about its own middle, not the picture's
 corner, so that its middle goes straight; the turn is cut as one rotation about one axis, not in Euler angles, which
 fold over beyond 90 degrees; size changes on the way, too. Until the last step the face keeps the source's expression.
 """

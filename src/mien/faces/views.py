@@ -1,6 +1,6 @@
 """Several photos of a person as views of one head: which to use for a pose, and how much of each.
 
-Source: Nirkin, Keller, Hassner, "FSGAN", 2019, section 3.3 (`../shared/systems/oneshot-1.md`, D.9): photos are points in the
+Source: Nirkin, Keller, Hassner, "FSGAN", 2019, section 3.3: photos are points in the
 plane of yaw and pitch, joined to triangles; a pose is drawn from the three corners of its triangle, by their weights. What
 differs: no corners that nobody photographed are added. A pose that the photos do not surround is answered by the nearest
 that they do, even if there is but one photo.

@@ -11,24 +11,30 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
 
 from mien import weights
-from mien.errors import NoFaceError
+from mien.errors import InputError, NoFaceError
 from mien.faces import align, recognise, variants
 from mien.faceset.describe import measured
-from mien.faceset.store import FaceSet, Writer
+from mien.faceset.store import FaceSet, Writer, identity_weights
 from mien.types import Array, Pose
 
 NEAR, FAR = 4.0, 20.0
 """Degrees within which a set has a pose, and by which a face is turned at most."""
 AMONG = 8
 """Of so many nearest faces one is turned: not always the same one."""
-SOURCE = "turned"
+SOURCE = " (turned)"
+"""What the source's name of such a face ends in."""
 
 
 def photos(sets: Sequence[FaceSet]) -> list[FaceSet]:
-    """The sets that no mesh made: who somebody is, they tell. All, where there are no others."""
-    return [faces for faces in sets if "turned" not in faces.about] or list(sets)
+    """The faces of some sets that no mesh made: who somebody is, they tell. All, where there are no others."""
+    found = []
+    for faces in sets:
+        real = pc.invert(pc.ends_with(faces.table["source"], SOURCE))
+        found.append(FaceSet(faces.folder, faces.spec, faces.format, faces.about, faces.table.filter(real)))
+    return [faces for faces in found if len(faces)] or list(sets)
 
 
 def poses(faces: FaceSet) -> Array:
@@ -54,8 +60,13 @@ def plan(own: Array, wanted: Array, seed: int = 1) -> list[tuple[int, Array]]:
 def turn(faces: FaceSet, like: FaceSet, out: Path, overwrite: bool = False) -> FaceSet:
     """A new set: faces of `faces`, turned into the poses of `like` that they lack, one for each such face of it.
 
-    Raises NoFaceError where none is lacking, OutputError.
+    Raises NoFaceError where none is lacking or there is none to turn, InputError for a set that knows its people by another
+    network, OutputError.
     """
+    if not len(faces):
+        raise NoFaceError(f"{faces.folder} holds no face: extract one that does")
+    if faces.about.get("identity") != identity_weights():
+        raise InputError(f"{faces.folder} knows its people by another network than this version: extract it anew")
     steps = plan(poses(faces), poses(like))
     if not steps:
         raise NoFaceError(f"{faces.folder} has every pose of {like.folder}: there is nothing to turn")
@@ -68,7 +79,7 @@ def turn(faces: FaceSet, like: FaceSet, out: Path, overwrite: bool = False) -> F
             mask = variants.drawn(np.dstack([faces.mask(i)] * 3), faces.points(i), points)[..., 0]
             pose = align.pose(points)
             row = {name: faces.column(name)[i] for name in ("frame", "to_frame", "score")}
-            row |= {"source": f"{faces.column('source')[i]} {SOURCE}", "track": str(faces.column("track")[i])}
+            row |= {"source": f"{faces.column('source')[i]}{SOURCE}", "track": str(faces.column("track")[i])}
             row |= {"yaw": pose.yaw, "pitch": pose.pitch, "roll": pose.roll}
             writer.add(rgb, mask, row | measured(rgb, mask, points, embedder))
     return FaceSet.open(out)

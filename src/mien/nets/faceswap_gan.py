@@ -1,6 +1,6 @@
 """The generator of faceswap-GAN v2.2: attention in encoder and decoders, and an alpha beside each picture.
 
-Source: shaoanlu/faceswap-GAN, version 2.2, from its description (the layers of `../shared/systems/autoencoders.md`, C1).
+Source: shaoanlu/faceswap-GAN, version 2.2, from its description.
 A norm stands after the activation. Drawn anew: paddings are symmetric, the first and the last convolutions have the biases
 which their author missed. Widths are counted in `width`, 64 in the field. Pictures B x 3 x R x R in [-1, 1].
 """

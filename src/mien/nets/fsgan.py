@@ -1,7 +1,7 @@
 """The four networks of FSGAN as one module: who is re-enacted, what of that is a face, what is missing of it, how it goes over a
 target.
 
-Source: Nirkin, Keller, Hassner, "FSGAN", 2019, section 3, and "FSGANv2", 2022 (`../shared/systems/oneshot-1.md`, D.1, D.2, D.10).
+Source: Nirkin, Keller, Hassner, "FSGAN", 2019, section 3, and "FSGANv2", 2022.
 Pictures B x 3 x S x S in [-1, 1], S a multiple of 16; masks B x 1 x S x S, 0 or 1.
 """
 

@@ -1,6 +1,6 @@
 """Landmarks as pictures: a map for each point, a small disc where the point lies.
 
-Source: the form of FSGANv2 (Nirkin, Keller, Hassner 2022; `../shared/systems/oneshot-1.md`, D.5): with d the distance in sides of
+Source: the form of FSGANv2 (Nirkin, Keller, Hassner 2022): with d the distance in sides of
 the picture, ((1 - d / sqrt 2)^8 - .8) / .2, cut to [0, 1]. What differs: the disc's centre is the point itself, not the nearest
 pixel, and nothing is divided by the batch's largest value.
 """

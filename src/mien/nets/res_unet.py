@@ -1,6 +1,6 @@
 """The generator of FSGAN: a residual U-net at half the side, and an enhancer that brings its features to the full side.
 
-Source: Nirkin, Keller, Hassner, "FSGAN", 2019, section 3, and "FSGANv2", 2022; layers from `../shared/systems/oneshot-1.md`, D.1.
+Source: Nirkin, Keller, Hassner, "FSGAN", 2019, section 3, and "FSGANv2", 2022.
 One builder for re-enactment, completion and blending: they differ in what they read and draw, and in their blocks. Residual
 blocks at the full side, a half, a quarter, an eighth of it:
 

@@ -1,6 +1,6 @@
 """The segmentation U-net of FSGAN: background, face, hair for every pixel.
 
-Source: Ronneberger et al., "U-Net", 2015, as FSGAN uses it (`../shared/systems/oneshot-1.md`, D.2): bilinear growth with half the
+Source: Ronneberger et al., "U-Net", 2015, as FSGAN uses it: bilinear growth with half the
 channels, skips concatenated, batch norms. 29.0 million numbers at a width of 64, 1.81 at 16.
 """
 

@@ -7,7 +7,6 @@ SHA-256 of the identity network whose vectors it understands.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import nn
 
-from mien import image, weights
+from mien import image, provenance, weights
 from mien.errors import InputError, NoFaceError, SettingsError
 from mien.faces import recognise
 from mien.nets import engines
@@ -31,7 +30,7 @@ HERE = ("weights", "strength")
 
 
 def write(path: Path, net: nn.Module, system: str, config: Mapping[str, Any], steps: int) -> None:
-    """Write a drawing network; beside, then renamed. Whole numbers keep their kind."""
+    """Write a drawing network. Whole numbers keep their kind. Raises OutputError, and leaves nothing half-written."""
     tensors = {
         name: (value.detach().cpu().bfloat16() if value.is_floating_point() else value.detach().cpu()).contiguous()
         for name, value in net.state_dict().items()
@@ -42,9 +41,7 @@ def write(path: Path, net: nn.Module, system: str, config: Mapping[str, Any], st
         "steps": str(steps),
         "identity": weights.cards()["identity"].sha256,
     }
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(save(tensors, told))
-    os.replace(part, path)
+    provenance.write_bytes(path, save(tensors, told))
 
 
 def told(path: Path, system: str) -> dict[str, Any]:
@@ -96,15 +93,15 @@ def loaded(file: str, build: Callable[[], nn.Module]) -> nn.Module:
 
 
 class Painter:
-    """Draws targets as whoever was enrolled. `network` builds the system's networks."""
+    """Draws targets as whoever was enrolled. `model` builds the system's drawing network."""
 
-    def __init__(self, config: Any, network: Callable[[Any], nn.ModuleDict]) -> None:
-        self._config, self._network = config, network
+    def __init__(self, config: Any, model: Callable[[Any], nn.Module]) -> None:
+        self._config, self._model = config, model
 
     @cached_property
     def net(self) -> nn.Module:
         """The drawing network, see `loaded`."""
-        return loaded(self._config.weights, lambda: self._network(self._config)["model"])
+        return loaded(self._config.weights, lambda: self._model(self._config))
 
     @cached_property
     def _embedder(self) -> recognise.IdentityEmbedder:
@@ -132,8 +129,8 @@ class Painter:
         )
         with torch.inference_mode():
             drawn = self.net(x, *(torch.from_numpy(v.astype(np.float32)).to(kind) for v in (vectors, *own)))
-        # Inside its mask a drawing is what was drawn: the mask is laid on once, by who composes.
-        rgb = (drawn.sides[0] if drawn.sides else drawn.rgb).float().permute(0, 2, 3, 1).numpy()
+        # A drawing with a mask is the target outside it: the mask is laid on once, by who composes.
+        rgb = (drawn.rgb if drawn.mask is None else drawn.sides[0]).float().permute(0, 2, 3, 1).numpy()
         inside = rim(self._config.size)
         alphas = np.ones(rgb.shape[:3]) if drawn.mask is None else drawn.mask[:, 0].float().numpy()
         return [

@@ -13,14 +13,13 @@ from typing import Any
 from mien import augment as augmentation
 from mien import provenance, systems, train
 from mien.errors import OutputError, SettingsError
+from mien.per_person import HERE
 from mien.runs.model import Person
 from mien.train.folder import states
 
 FORMAT = 1
 STEPS = 40_000
 """Where nothing else says how many."""
-HERE = ("run", "person", "halves")
-"""Options of a trained system that say where a model is used, not what it is."""
 
 
 @dataclass(frozen=True)

@@ -68,17 +68,18 @@ class Trained(AbstractSystem):
 
 
 class OneShot(AbstractSystem):
-    """Every system that draws anybody of whom there is a photo; `network` builds its networks, see `oneshot.drawing.Painter`.
+    """Every system that draws anybody of whom there is a photo; `model` builds its drawing network, see
+    `oneshot.drawing.Painter`.
 
-    A module makes it its own by `System = partial(OneShot, network)`. Identity: the mean identity vector of the photos.
+    A module makes it its own by `System = partial(OneShot, model)`. Identity: the mean identity vector of the photos.
     """
 
     source_spec = CropSpec(align.NATIVE, None, margin=1.3)
 
-    def __init__(self, network: Callable[[Any], nn.ModuleDict], config: Any) -> None:
-        self.config = drawing.settled(config, network.__module__.rsplit(".", 1)[-1])
+    def __init__(self, model: Callable[[Any], nn.Module], config: Any) -> None:
+        self.config = drawing.settled(config, model.__module__.rsplit(".", 1)[-1])
         self.target_spec = CropSpec(faces.TEMPLATE, self.config.size)
-        self._painter = drawing.Painter(self.config, network)
+        self._painter = drawing.Painter(self.config, model)
 
     def enroll(self, source: Sequence[Crop]) -> Identity:
         """See `oneshot.drawing.Painter.enroll`."""

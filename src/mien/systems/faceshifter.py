@@ -116,4 +116,4 @@ def _hear(net: nn.ModuleDict, batch: Batch, moment: Moment) -> Mapping[str, Tens
     }
 
 
-System = partial(OneShot, network)
+System = partial(OneShot, FaceShifter)

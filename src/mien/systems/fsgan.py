@@ -1,7 +1,7 @@
 """FSGAN: the source's own pixels, re-enacted by landmarks in small turns, completed, and blended over the target.
 
 Source: Nirkin, Keller, Hassner, "FSGAN: subject agnostic face swapping and reenactment", ICCV 2019, section 3, and "FSGANv2",
-2022; losses, weights, order and rates as the code has them (`../shared/systems/oneshot-1.md`, D.3 to D.10). Four networks learn
+2022; losses, weights, order and rates as the code has them. Four networks learn
 one after the other, each while those before it rest: segmentation, re-enactment, completion, blending. What differs: 87 landmarks
 of our mesh, gaze among them; critics with spectral norms; features of our identity network instead of two VGG-19; crops on
 ArcFace's template; poses are meshes', and one photo is enough. 76 million numbers a network at a width of 128, 1.3 million at 16.

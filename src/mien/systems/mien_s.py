@@ -2,7 +2,7 @@
 
 Source: the AdaIN blocks and weak feature matching of Chen et al., "SimSwap", 2020; a bottleneck at a quarter of the size,
 without any skip, so that gaze stays and the target's identity doesn't; triplets after "DreamID" (2025): an earlier self draws
-somebody else over a target, and the network has to give back the target itself. 5.4 million numbers, 5.9 billion
+somebody else over a target, and the network has to give back the target itself. 5.0 million numbers, 5.9 billion
 multiplications at 128 pixels.
 """
 
@@ -38,10 +38,14 @@ class Config(Settings):
 TINY = Config(size=64, widths=(8, 16, 16), blocks=1)
 
 
+def model(config: Config) -> nn.Module:
+    """The drawing network."""
+    return nets.Generator(nets.Shape(config.widths, config.blocks, DIMENSIONS, 5, mask=True, act=nn.SiLU))
+
+
 def network(config: Config) -> nn.ModuleDict:
     """`model`, `critic`, and the `teacher` of the triplets."""
-    shape = nets.Shape(config.widths, config.blocks, DIMENSIONS, 5, mask=True, act=nn.SiLU)
-    return learning.networks(nets.Generator(shape), triplets=config.triplets)
+    return learning.networks(model(config), triplets=config.triplets)
 
 
 def training(config: Config) -> Training:
@@ -59,9 +63,9 @@ def training(config: Config) -> Training:
         weights["triplet"] = ((0.0, 0.0), (0.36, 10.0))
     rate = ((0.0, 1.0), (0.5, 0.7), (0.7, 0.4), (0.85, 0.2), (0.95, 0.1))
     critic = learning.judging(Optimiser("adam", config.lr / 2, (0.0, 0.99)), begin, rate)
-    model = learning.drawing(weights, Optimiser("adamw", config.lr, (0.0, 0.99), 1e-4), rate)
+    drawer = learning.drawing(weights, Optimiser("adamw", config.lr, (0.0, 0.99), 1e-4), rate)
     lessons = learning.lessons((0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 0.95)) if config.triplets else ()
-    return Training((critic, model), lessons)
+    return Training((critic, drawer), lessons)
 
 
-System = partial(OneShot, network)
+System = partial(OneShot, model)

@@ -40,9 +40,14 @@ class Config(Settings):
 TINY = Config(size=64, widths=(8, 16, 16), blocks=1)
 
 
+def model(config: Config) -> nn.Module:
+    """The drawing network."""
+    return nets.Generator(nets.Shape(config.widths, config.blocks, DIMENSIONS))
+
+
 def network(config: Config) -> nn.ModuleDict:
     """`model` and `critic`."""
-    return learning.networks(nets.Generator(nets.Shape(config.widths, config.blocks, DIMENSIONS)), triplets=False)
+    return learning.networks(model(config), triplets=False)
 
 
 def training(config: Config) -> Training:
@@ -51,4 +56,4 @@ def training(config: Config) -> Training:
     return Training((learning.judging(optimiser), learning.drawing(WEIGHTS, optimiser)))
 
 
-System = partial(OneShot, network)
+System = partial(OneShot, model)
