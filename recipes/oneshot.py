@@ -13,29 +13,48 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
 from mien import pack as packing
 from mien import pairs, systems, train
-from mien.oneshot import drawing, monitor
-from mien.phases import Drawn
-from mien.types import Array
+from mien.oneshot import drawing, learning, monitor
+from mien.phases import Side
+from mien.train.team import cut
 
 ROOT = Path(__file__).parents[1]
 LOOKS = 24
 """Pairs of held-out people that are looked at."""
 
 
+@dataclass(frozen=True)
+class Held:
+    """Pairs of people whom nobody learns from. crossed: everybody drawn as somebody else; own: as themselves."""
+
+    crossed: Side
+    own: Side
+
+    def seen(self, model: nn.Module) -> monitor.Seen:
+        """What a network does to them."""
+        place = next(model.parameters()).device
+        sides = [cut(side, 0, LOOKS, place) for side in (self.crossed, self.own)]
+        with torch.no_grad():
+            drawn, itself = (learning.drawn(model, side, side.more["identity"].to(place)) for side in sides)
+        side = sides[0]
+        return monitor.see(
+            drawn, itself, side.target, side.warped, self.crossed.more["points"].numpy(), side.masks["face"]
+        )
+
+
 class Watcher:
     """Prints the log, keeps the network in a file, looks at held-out people."""
 
-    def __init__(self, system: str, config: Any, file: Path, held: tuple[Tensor, Tensor, Array, Tensor]) -> None:
+    def __init__(self, system: str, config: Any, file: Path, held: Held | None) -> None:
         self._system, self._config, self._file, self._held = system, config, file, held
 
     def logged(self, step: int, row: Mapping[str, float]) -> None:
@@ -45,33 +64,23 @@ class Watcher:
     def saved(self, step: int, net: nn.ModuleDict) -> None:
         """See `train.Watch`."""
         drawing.write(self._file, net["model"], self._system, asdict(self._config), step)
-        if hasattr(systems.module(self._system), "PAIRS"):
-            return  # it draws from photos: the monitor knows vectors only
-        place = next(net["model"].parameters()).device
-        targets, sources, points, faces = self._held
-
-        def draw(target: Tensor, identity: Tensor) -> Drawn:
-            drawn: Drawn = net["model"](target, identity)
-            return drawn
-
-        seen = monitor.see(draw, targets.to(place), sources.to(place), points, faces.to(place))
-        figures = json.dumps({name: round(value, 3) for name, value in asdict(seen).items()})
-        print(f"step {step}: {figures}", *seen.troubles(), sep="\n  ", flush=True)
+        if self._held is not None:
+            seen = self._held.seen(net["model"])
+            figures = json.dumps({name: round(value, 3) for name, value in asdict(seen).items()})
+            print(f"step {step}: {figures}", *seen.troubles(), sep="\n  ", flush=True)
 
     def note(self, text: str) -> None:
         """See `train.Watch`."""
         print(text, flush=True)
 
 
-def held_out(pack: packing.Pack) -> tuple[Tensor, Tensor, Array, Tensor]:
-    """Targets, sources of other people, the targets' meshes and faces: pairs of the pictures that nobody learns from."""
+def held_out(pack: packing.Pack, sampling: pairs.Settings) -> Held:
+    """Pairs of the pictures that nobody learns from."""
     rows = (pack.split == packing.HELD_OUT).nonzero()[:, 0]
     rows = rows[:: max(1, len(rows) // LOOKS)][:LOOKS]
     sources = rows.roll(len(rows) // 2)
     assert (pack.person[rows] != pack.person[sources]).any(), "the pack holds out two people or more"
-    pictures = (pack.rgb[each].float() / 127.5 - 1 for each in (rows, sources))
-    targets, others = pictures
-    return targets, others, pack.points[rows].numpy(), pairs.hulls(pack, rows.numpy()).float() / 255
+    return Held(*(pairs.fixed(pack, rows.numpy(), of.numpy(), sampling) for of in (sources, rows)))
 
 
 def main(a: argparse.Namespace) -> None:
@@ -95,7 +104,8 @@ def main(a: argparse.Namespace) -> None:
         minutes=a.minutes, threads=a.threads,
     )  # fmt: skip
     name = f"{a.system}-{a.size}"
-    watch = Watcher(a.system, config, a.out / f"{name}.safetensors", held_out(pack))
+    held = None if hasattr(module.System, "reenact") else held_out(pack, sampling)
+    watch = Watcher(a.system, config, a.out / f"{name}.safetensors", held)
     train.run(
         net, module.training(config), pairs.batches(pack, sampling, a.batch, 1), settings, a.out / name, watch,
         {"system": a.system, "config": config, "pairs": sampling, "pack": a.pack.name},

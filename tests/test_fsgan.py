@@ -16,6 +16,7 @@ import tiny
 from mien import analysis, geometry, picture, systems
 from mien.errors import InputError, NoFaceError, SettingsError
 from mien.faces import align, stepwise
+from mien.jobs import Job
 from mien.nets import fsgan as nets
 from mien.oneshot import drawing, meshes, reenacting
 from mien.phases import Moment, Side, at
@@ -233,6 +234,24 @@ def test_one_photo_and_three(system: fsgan.System) -> None:
     pair = system.swap(one, [target, target])
     assert np.abs(pair[0].rgb - pair[1].rgb).max() < 2
     assert system.reenact(one, []) == []
+
+
+def test_a_whole_photo_is_re_enacted(system: fsgan.System, tmp_path: Path) -> None:
+    whole = systems.load("fsgan", {**tiny.options("fsgan"), "whole": True})
+    (target,), photo = crops((5,), system.target_spec), crops((3,), system.source_spec)
+    who = system.enroll(photo)
+    (swapped,), (drawn,) = whole.swap(who, [target]), system.reenact(who, [target])
+    assert np.array_equal(swapped.rgb, drawn)
+    assert swapped.alpha[SIZE // 2, SIZE // 2] == swapped.alpha[SIZE // 8, SIZE // 8] == 1, "not the face alone"
+    out = tmp_path / "out.png"
+    job = Job(
+        portraits.composite(5), out, (portraits.composite(3),), system="fsgan", compose={"blend": "raw", "mask": "predicted"},
+        options={**tiny.options("fsgan"), "whole": True},
+    )  # fmt: skip
+    assert job.run().swapped == 1
+    before, after = picture.load(portraits.composite(5)).array, picture.load(out).array
+    changed = np.abs(before.astype(int) - after).max(axis=2) > 3
+    assert 0.2 < changed.mean() < 0.95, "a square, not the face alone"
 
 
 def turned(crop: Crop, yaw: float) -> Crop:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -199,7 +200,8 @@ def test_what_a_job_would_do(folder: Path, tmp_path: Path) -> None:
     job = Job(target=folder / "photo.png", out=tmp_path / "out.png", source=(folder / "anna.jpg",), seed=4)
     told = yaml.safe_load(job.describe())
     assert told["settings"]["seed"] == 4
-    assert told["settings"]["compose"]["colour"] == "mkl"
+    assert told["settings"]["compose"]["colour"] == "none", "the default system sees to it"
+    assert yaml.safe_load(replace(job, system="warp").describe())["settings"]["compose"]["colour"] == "mkl"
     assert not list(tmp_path.iterdir())
 
 

@@ -28,7 +28,7 @@ def faces() -> Faces:
 def see(faces: Faces, drawn: Tensor) -> monitor.Seen:
     """What is said of a network that draws this, whoever is asked for."""
     targets, sources, points, masks = faces
-    return monitor.see(lambda target, identity: Drawn(drawn), targets, sources, points, masks)
+    return monitor.see(Drawn(drawn), Drawn(drawn), targets, sources, points, masks)
 
 
 def test_a_copy_is_told(faces: Faces) -> None:

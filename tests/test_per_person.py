@@ -108,9 +108,14 @@ def test_a_protected_person_is_refused_whatever_the_photo_shows(
     assert not out.exists()
 
 
-def test_another_system_than_the_model_s_is_told(model: Path, target: Path, tmp_path: Path) -> None:
+def test_another_system_draws_from_a_model_s_pictures(model: Path, target: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="was trained by df"):
-        Job(target, tmp_path / "out.png", source=(model,), system="library").run()
+        Job(target, tmp_path / "out.png", source=(model,), system="liae").run()
+    assert Job(target, tmp_path / "out.png", source=(model,), system="warp").run().swapped == 1
+    manifest = provenance.read(tmp_path / "out.png")
+    assert manifest is not None
+    assert manifest.settings["system"] == "warp"
+    assert "run" not in manifest.inputs
 
 
 def test_models_and_photos_are_not_mixed(model: Path, target: Path, tmp_path: Path) -> None:

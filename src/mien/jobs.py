@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import yaml
 
-from mien import analysis, per_person, picture, provenance, rendering, systems, video, weights
+from mien import analysis, choice, per_person, picture, provenance, rendering, systems, video, weights
 from mien.cast import assign, photos_at
 from mien.clip import CHUNK, Casting, render_clip
-from mien.compose import ComposeSettings
+from mien.compose import ComposeSettings, suited
 from mien.errors import InputError, NoFaceError, OutputError, SettingsError
 from mien.evaluate import report, score
 from mien.faces import align
@@ -32,7 +32,8 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a job. `skipped` lists (first frame, last frame, track, why); stages: name, seconds, count."""
+    """What came of a job. `skipped` lists (first frame, last frame, track, why); stages: name, seconds, count;
+    chosen: where a system was to be chosen, what each of them did, a line each, the chosen one first."""
 
     out: Path
     manifest: Path
@@ -42,6 +43,7 @@ class Result:
     warnings: Sequence[str] = ()
     stages: Sequence[tuple[str, float, int]] = ()
     report: Path | None = None
+    chosen: Sequence[str] = ()
 
     def summary(self) -> str:
         """One line for a person."""
@@ -55,7 +57,9 @@ class Job:
     """Everything that decides a result. `source` goes to the largest track; `cast` names tracks; `everyone` hides all.
 
     With none of the three nobody is swapped, and the clip is only encoded anew. In place of photos a trained model's folder
-    may stand (its first person, or the one of the option `person`), or RUN/people/NAME; it then decides the system.
+    may stand (its first person, or the one of the option `person`), or RUN/people/NAME. system: "" for the model's or
+    `systems.DEFAULT`, "auto" for the one that does best on a few frames (`choice`); a system of photos that is named draws from
+    the pictures in a model's folder.
     compose, encode, analyse: values for `ComposeSettings`, `EncodeSettings` and `analysis.Settings`; analysis: a file of
     `mien analyse` to use; consent: what the source people agree to now (else what was recorded before counts); trust: values
     for `TrustSettings`; home: where the user's key, consents and protected people are; report: score the result, on a page
@@ -67,7 +71,7 @@ class Job:
     source: tuple[Path, ...] = ()
     cast: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
     everyone: bool = False
-    system: str = "warp"
+    system: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     compose: Mapping[str, Any] = field(default_factory=dict)
     encode: Mapping[str, Any] = field(default_factory=dict)
@@ -85,6 +89,9 @@ class Job:
         """Do it. A killed video job that is run again goes on from its last finished chunk. Raises MienError."""
         self._check()
         tell = progress or (lambda stage, done, total: None)
+        if self.system == choice.AUTO:
+            job, lines = self._chosen()
+            return dataclasses.replace(job.run(progress), chosen=lines)
         guard = Guard(self.home, TrustSettings(**self.trust), date.today())
         result = self._video(tell, guard) if video.is_video(self.target) else self._picture(tell, guard)
         return dataclasses.replace(result, report=self._report(tell)) if self.report else result
@@ -105,7 +112,9 @@ class Job:
             "system": self._system(),
             "generative": systems.generative(self._system()),
             "options": {k: v for k, v in self._options().items() if k not in systems.files(self._system())},
-            "compose": dataclasses.asdict(ComposeSettings(**self.compose)),
+            "compose": dataclasses.asdict(
+                suited(ComposeSettings(**self.compose), harmonises=systems.harmonises(self._system()))
+            ),
             "encode": dataclasses.asdict(EncodeSettings(**self.encode)),
             "analyse": dataclasses.asdict(analysis.Settings(**self.analyse)),
             "trust": TrustSettings(**self.trust).deciding(),
@@ -113,7 +122,10 @@ class Job:
             "chunk": self.chunk,
         }
         action = "anonymise" if self.everyone else "swap"
-        networks = analysis.Settings(**self.analyse).networks() | {"parsing", *systems.cards(self._system())}
+        networks = analysis.Settings(**self.analyse).networks() | {
+            "parsing",
+            *systems.cards(self._system(), self._options()),
+        }
         settings["engines"] = analysis.engines(networks)
         used = {name: weights.cards()[name].sha256 for name in sorted(networks)}
         return Manifest(action, inputs, used, settings, provenance.versions(), consents)
@@ -136,7 +148,7 @@ class Job:
             if not path.exists():
                 raise InputError(f"{path} does not exist: give a photo, or a folder of photos, of the source person")
 
-    def _model(self) -> per_person.Model | None:
+    def _home(self) -> per_person.Model | None:
         """The trained model that stands in place of photos, if one does. Raises SettingsError where not all name it."""
         paths = [path for paths in (self.source, *self.cast.values()) for path in paths]
         homes = {per_person.home(path) for path in paths}
@@ -146,22 +158,45 @@ class Job:
             raise SettingsError("a job draws with one trained model, or from photos: name the one, or the others")
         return per_person.read(next(home for home in homes if home))
 
+    def _model(self) -> per_person.Model | None:
+        """The one that draws. Raises SettingsError where another trained system is asked for its people."""
+        model = self._home()
+        if model and self.system not in ("", model.system):
+            if systems.trainable(self.system):
+                raise SettingsError(
+                    f"{model.folder} was trained by {model.system}, which draws its people: leave {self.system} out"
+                )
+            return None
+        return model
+
     def _system(self) -> str:
         model = self._model()
-        if model and self.system not in (Job.system, model.system):
-            raise SettingsError(
-                f"{model.folder} was trained by {model.system}, which draws its people: leave {self.system} out, or copy the "
-                "pictures elsewhere to draw from them"
-            )
-        return model.system if model else self.system
+        return model.system if model else self.system or systems.DEFAULT
 
     def _options(self) -> dict[str, Any]:
         model = self._model()
         return dict(self.options) | ({"run": str(model.folder)} if model else {})
 
+    def _chosen(self) -> tuple[Job, list[str]]:
+        """This job with the system that does best on a few frames, and what each did."""
+        photos = next(iter(self._photos().values()), [])
+        if not photos:
+            raise SettingsError("a system is chosen by how well it draws a source: give photos, or name a system")
+        if self.options:
+            raise SettingsError(f"options belong to one system: name it in place of {choice.AUTO}, or leave --set out")
+        model = self._home()
+        told = [(model.system, {"run": str(model.folder)})] if model else []
+        known = [
+            choice.Candidate(name, options, tuple(photos))
+            for name, options in [*told, *((n, {}) for n in systems.eligible())]
+        ]
+        finder = analysis.Settings(**self.analyse).finder()
+        found = choice.trials(known, self.target, finder, ComposeSettings(**self.compose), self.seed)
+        return dataclasses.replace(self, system=found[0].candidate.system), [trial.line() for trial in found]
+
     def _photos(self) -> dict[str, list[Path]]:
         """The photos of each person, folders opened. '' is whoever gets the largest track."""
-        model, person = self._model(), str(self.options.get("person", ""))
+        model, person = self._home(), str(self.options.get("person", ""))
         people = dict(self.cast) | ({"": self.source} if self.source else {})
         return {
             name: [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 
 import numpy as np
@@ -14,6 +14,7 @@ from mien.compose.masks import hull
 from mien.data import in_turn
 from mien.errors import SettingsError
 from mien.faces import segment, topology
+from mien.oneshot import guides as guiding
 from mien.oneshot import meshes
 from mien.pack import Pack
 from mien.parallel import ordered
@@ -30,7 +31,9 @@ class Settings:
 
     flip: how often a target is mirrored; light, colour: how much its brightness and its channels vary; variants: whether pictures
     that the mesh made take part; hair: whether the parsing network shows where it is (mask `hair`); between: whether the mesh
-    half-way from source to target is worked out.
+    half-way from source to target is worked out; guides: whether the source's skin is drawn on the target's mesh (`guide`);
+    reversed: share of the pairs whose source is another picture of the target's person and whose target has somebody else's face
+    over it: what was below is the answer.
     """
 
     same_image: float = 0.25
@@ -41,12 +44,17 @@ class Settings:
     variants: bool = True
     hair: bool = False
     between: bool = False
+    guides: bool = False
+    reversed: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.same_image < 0 or self.same_person < 0 or self.same_image + self.same_person > 1:
+        shares = self.same_image, self.same_person, self.reversed
+        if min(shares) < 0 or sum(shares) > 1:
             raise SettingsError(
                 "the shares of pairs of one image and of one person must be at least 0 and together at most 1"
             )
+        if self.reversed and not self.guides:
+            raise SettingsError("somebody else's face is put over a target by a guide: reversed pairs need guides")
 
 
 def batches(pack: Pack, settings: Settings, batch: int, seed: int) -> Callable[[int], Iterator[Batch]]:
@@ -54,8 +62,8 @@ def batches(pack: Pack, settings: Settings, batch: int, seed: int) -> Callable[[
     `oneshot.learning`; `more` has the meshes besides: `points`, `source_points` and, if asked for, `between`, B x 478 x 2 in
     pixels of the crop.
 
-    Every picture is a target once an epoch. Hair is looked for here, before the first batch. Raises SettingsError where fewer
-    than two people are in it.
+    Every picture is a target once an epoch. Hair and skin are looked for here, before the first batch. Raises SettingsError where
+    fewer than two people are in it.
     """
     own = pack.origin == torch.arange(len(pack.origin))
     rows = ((pack.split == 0) & (own | settings.variants)).nonzero()[:, 0].numpy()
@@ -64,14 +72,22 @@ def batches(pack: Pack, settings: Settings, batch: int, seed: int) -> Callable[[
         raise SettingsError("a pack of fewer than two people teaches nothing: pack more of them")
     mates = {int(person): rows[people == person] for person in np.unique(people)}
     masks = {"face": hulls(pack, rows)} | ({"hair": hair(pack, rows)} if settings.hair else {})
+    if settings.guides:
+        masks["eyes"] = guiding.eyes(pack, rows)
+    skins = dict(zip(rows.tolist(), guiding.skins(pack, rows), strict=True)) if settings.guides else {}
 
     def make(step: int) -> Batch:
         torch.set_num_threads(1)
         chance = np.random.default_rng((seed, step))
         targets = in_turn(len(rows), step, batch, (seed, 0))
-        sources, same = _sources(rows, people, mates, targets, settings, chance)
+        sources, same, strangers = _sources(rows, people, mates, targets, settings, chance)
         shown = {name: mask[torch.from_numpy(targets)] for name, mask in masks.items()}
-        return [_side(pack, rows[targets], sources, same, shown, settings, chance)]
+        side = _side(pack, rows[targets], sources, same, shown, settings, chance)
+        return [
+            guiding.led(side, [skins[row] for row in sources], [skins.get(row) for row in strangers], chance)
+            if skins
+            else side
+        ]
 
     def source(start: int) -> Iterator[Batch]:
         threads, made = torch.get_num_threads(), ordered(make, count(start), 1, AHEAD)
@@ -83,23 +99,36 @@ def batches(pack: Pack, settings: Settings, batch: int, seed: int) -> Callable[[
     return source
 
 
+def fixed(pack: Pack, targets: Array, sources: Array, settings: Settings) -> Side:
+    """Pairs of rows that were chosen, as they are: nothing is mirrored, lit or put over. For looking at a network."""
+    plain = replace(settings, flip=0.0, light=0.0, colour=0.0)
+    masks = {"face": hulls(pack, targets)} | ({"hair": hair(pack, targets)} if settings.hair else {})
+    same = (pack.person[targets] == pack.person[sources]).numpy().astype(np.float32)
+    chance = np.random.default_rng(0)
+    side = _side(pack, targets, sources, same, masks, plain, chance)
+    return guiding.led(side, guiding.skins(pack, sources), [None] * len(targets), None) if settings.guides else side
+
+
 def _sources(
     rows: Array, people: Array, mates: dict[int, Array], targets: Array, settings: Settings, chance: np.random.Generator
-) -> tuple[Array, Array]:
-    """A source for each target, as rows of the pack, and 1 where it is the same person."""
+) -> tuple[Array, Array, Array]:
+    """For each target a source, as rows of the pack, 1 where it is the same person, and whose face is put over it (-1:
+    nobody's)."""
     dice = chance.random(len(targets))
     sources, same = np.empty(len(targets), np.int64), np.zeros(len(targets), np.float32)
+    strangers = np.full(len(targets), -1)
     for i, target in enumerate(targets):
         person = int(people[target])
-        if dice[i] < settings.same_image + settings.same_person:
+        mine = dice[i] < settings.same_image + settings.same_person + settings.reversed
+        if mine:
             others = mates[person][mates[person] != rows[target]]
             image = dice[i] < settings.same_image or not len(others)
             sources[i], same[i] = rows[target] if image else chance.choice(others), 1
-        else:
+        if not mine or dice[i] >= settings.same_image + settings.same_person:
             while people[other := int(chance.integers(len(rows)))] == person:
                 pass
-            sources[i] = rows[other]
-    return sources, same
+            (strangers if mine else sources)[i] = rows[other]
+    return sources, same, strangers
 
 
 def _side(

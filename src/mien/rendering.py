@@ -108,6 +108,7 @@ def _swapped(
     pixels: Pixels, part: Part, settings: ComposeSettings, seed: int, clock: Clock
 ) -> tuple[Pixels, str | None]:
     """One face of the frame swapped, or why not."""
+    settings = compose.suited(settings, harmonises=part.system.harmonises)
     fade = float(np.interp(abs(part.face.pose.yaw), TURNED, (1.0, 0.0)))
     if part.face.score < LOW:
         return pixels, "low score"
@@ -158,6 +159,7 @@ class Finish:
 
 def measure(pixels: Pixels, part: Part, settings: ComposeSettings, seed: int) -> Look:
     """Sharpness and grain for a whole track, measured on its best view."""
+    settings = compose.suited(settings, harmonises=part.system.harmonises)
     at = _place(pixels, part, settings, Clock())
     face, mapped = _light_and_colour(at, part, settings, seed)
     return compose.measure(at.target, mapped.apply(face), at.alpha * at.seen, settings, seed)
@@ -224,7 +226,7 @@ def _light_and_colour(at: _Placed, part: Part, settings: ComposeSettings, seed: 
     wanted = wanted.astype(np.float32) / 255
     visible = texture.visibility(at.points) * _drawn(at)
     face, own = at.rgb, texture.vertex_colours(at.rgb, at.points)
-    if settings.light > 0:
+    if settings.light:
         gain = _relight(own, wanted, at.points, visible, settings.light)
         face = np.clip(face * texture.spread(gain, at.points, face.shape[1], face.shape[0]), 0, 1)
         own = np.clip(own * gain, 0, 1)

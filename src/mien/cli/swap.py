@@ -49,15 +49,25 @@ def swap(
         list[str] | None,
         typer.Option(help="T1=anna.jpg, may be repeated; a YAML file of such pairs; or 'none' to swap nobody."),
     ] = None,
-    system: Annotated[str, typer.Option(help="See `mien systems`.")] = "warp",
+    system: Annotated[
+        str,
+        typer.Option(help="See `mien systems`; auto: the best on a few frames; default: a model's own, else mien_s."),
+    ] = "",
     sets: Sets = None,
     colour: Annotated[
-        str, typer.Option(help="none, reinhard (others' rct), lct, mkl, histogram (hist-match), sot, idt or mix.")
-    ] = "mkl",
+        str,
+        typer.Option(
+            help="auto (mkl, none where the system sees to it), none, reinhard (others' rct), lct, mkl, histogram (hist-match), "
+            "sot, idt or mix."
+        ),
+    ] = "auto",
     threshold: Annotated[
         float, typer.Option(help="Share of the target's colours, from the darkest, that is aimed at, 0.5 to 1.")
     ] = 1.0,
-    light: Annotated[float, typer.Option(help="How far the light is carried over, 0 to 1.")] = 0.6,
+    light: Annotated[
+        float | None,
+        typer.Option(help="How far the light is carried over, 0 to 1; default: 0.6, 0 where the system sees to it."),
+    ] = None,
     blend: Annotated[
         str,
         typer.Option(
@@ -191,6 +201,55 @@ def anonymise(
 
 @app.command()
 @reports
+def reenact(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="SOURCE... DRIVER", help="Photos of who moves, then whose face moves them.")
+    ],
+    out: Out,
+    system: Annotated[str, typer.Option(help="One that re-enacts.")] = "fsgan",
+    sets: Sets = None,
+    analysis: Annotated[
+        Path | None, typer.Option(help="An analysis file; default: made and kept beside the job.")
+    ] = None,
+    detector: Detector = "auto",
+    landmarks: Landmarks = "auto",
+    every: Every = 12,
+    quality: Quality = 18,
+    consent: Consent = None,
+    no_sign: NoSign = False,
+    no_mark: NoMark = False,
+    label: Label = None,
+    certificate: Certificate = None,
+    key: Key = None,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    profile: Profile = False,
+) -> None:
+    """Let a photo move as the face of a clip does: it is drawn, hair and all, where that face is."""
+    from mien.jobs import Job
+    from mien.trust.consent import read as read_consent
+
+    if len(paths) < 2:
+        raise SettingsError("name a source photo before the driver")
+    job = Job(
+        target=paths[-1],
+        out=out,
+        source=tuple(paths[:-1]),
+        system=system,
+        options={**_options(sets), "whole": True},
+        compose={"blend": "raw", "mask": "predicted"},
+        encode={"quality": quality},
+        analyse={"detector": detector, "landmarks": landmarks, "every": every},
+        analysis=analysis,
+        consent=read_consent(consent),
+        trust=_trust(no_sign, no_mark, label, certificate, key),
+        overwrite=overwrite,
+    )
+    _run(job, dry_run, profile)
+
+
+@app.command()
+@reports
 def analyse(
     video: Annotated[Path, typer.Argument(help="The clip.")],
     out: Annotated[
@@ -249,6 +308,8 @@ def _run(job: Job, dry_run: bool, profile: bool) -> None:
         typer.echo(f"note: {line}", err=True)
     if profile:
         _table(result)
+    for line in result.chosen:
+        typer.echo(line)
     typer.echo(result.summary())
 
 

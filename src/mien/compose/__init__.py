@@ -14,7 +14,7 @@ interpolated (`Look.lerp`), and `compose` applies one.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,10 @@ from mien.errors import SettingsError
 from mien.types import Array
 
 SAMPLES = 2000
+AUTO = "auto"
+USUAL: dict[str, Any] = {"colour": "mkl", "light": 0.6}
+OWN: dict[str, Any] = {"colour": "none", "light": 0.0}
+"""What colour and light are where nobody says: usually, and for systems that harmonise what they draw with the target."""
 RANGES = {
     "strength": (0.0, 1.0), "threshold": (0.5, 1.0), "light": (0.0, 1.0), "erode": (-0.5, 0.5), "feather": (0.0, 0.5),
     "face_scale": (0.5, 1.5), "sharpen": (-1.0, 1.0), "motion": (0.0, 1.0), "degrade": (0.0, 1.0),
@@ -42,21 +46,22 @@ IMPLIED: Mapping[str, Mapping[str, Any]] = {"raw": UNTOUCHED, "laplacian": {"con
 class ComposeSettings:
     """How a face is joined to the target. Raises SettingsError for a value that cannot work.
 
-    colour: a name of colour.METHODS, with `strength` 0..1, in `linear` light or not, aimed at the darkest `threshold`
-    (0.5..1) of the target's colours; light: strength of relighting, 0..1; contrast: match the target's (`contrast`).
-    blend: a name of blend.METHODS; `raw` shows what the system drew and turns all else off, `laplacian` matches contrast.
-    mask: a name of masks.KINDS; occlusion: hands, hair and things in front stay in front; erode, feather: fractions of the
-    face's size (the root of the mask's area); erode is a pixel at least, below 0 the mask grows instead, into what the
-    system drew but does not vouch for; face_scale: the drawn face's size, 0.5..1.5, about its middle.
-    sharpness, grain: match the target's; sharpen: after that, -1 (blurred) to 1; motion: share of a frame's time that the
-    shutter is open, 0..1: what moves is smeared; degrade: resolution to lose, 0..1; jpeg: quality to recompress at, or None.
+    colour: a name of colour.METHODS, or auto (see `suited`), with `strength` 0..1, in `linear` light or not, aimed at the
+    darkest `threshold` (0.5..1) of the target's colours; light: strength of relighting, 0..1, None to leave it to `suited`;
+    contrast: match the target's (`contrast`). blend: a name of blend.METHODS; `raw` shows what the system drew and turns all
+    else off, `laplacian` matches contrast. mask: a name of masks.KINDS; occlusion: hands, hair and things in front stay in
+    front; erode, feather: fractions of the face's size (the root of the mask's area); erode is a pixel at least, below 0 the
+    mask grows instead, into what the system drew but does not vouch for; face_scale: the drawn face's size, 0.5..1.5, about its
+    middle. sharpness, grain: match the target's; sharpen: after that, -1 (blurred) to 1; motion: share of a frame's time that
+    the shutter is open, 0..1: what moves is smeared; degrade: resolution to lose, 0..1; jpeg: quality to recompress at, or
+    None.
     """
 
-    colour: str = "mkl"
+    colour: str = "auto"
     strength: float = 1.0
     linear: bool = False
     threshold: float = 1.0
-    light: float = 0.6
+    light: float | None = None
     contrast: bool = False
     blend: str = "alpha"
     mask: str = "product"
@@ -72,16 +77,24 @@ class ComposeSettings:
     jpeg: int | None = None
 
     def __post_init__(self) -> None:
-        _one_of("colour", self.colour, list(colour.METHODS))
+        _one_of("colour", self.colour, [AUTO, *colour.METHODS])
         _one_of("blend", self.blend, list(blending.METHODS))
         _one_of("mask", self.mask, list(masks.KINDS))
         for name, value in IMPLIED.get(self.blend, {}).items():
             object.__setattr__(self, name, value)
         for name, (least, most) in RANGES.items():
-            if not least <= getattr(self, name) <= most:
-                raise SettingsError(f"{name} = {getattr(self, name)} is not possible: choose {least:g} to {most:g}")
+            if (value := getattr(self, name)) is not None and not least <= value <= most:
+                raise SettingsError(f"{name} = {value} is not possible: choose {least:g} to {most:g}")
         if self.jpeg is not None and not 1 <= self.jpeg <= 100:
             raise SettingsError(f"jpeg = {self.jpeg} is not possible: choose 1 to 100, or leave it out")
+
+
+def suited(settings: ComposeSettings, *, harmonises: bool) -> ComposeSettings:
+    """Settings with what nobody said filled in."""
+    filled = OWN if harmonises else USUAL
+    unsaid = {"colour": settings.colour == AUTO, "light": settings.light is None}
+    found = {name: filled[name] for name, open_ in unsaid.items() if open_}
+    return replace(settings, **found) if found else settings
 
 
 def _one_of(name: str, value: str, choices: list[str]) -> None:
@@ -127,6 +140,7 @@ def measure(target: Array, source: Array, mask: Array, settings: ComposeSettings
     target, source: H x W x 3 of one place, uint8, uint16 or float [0, 1]; mask: H x W, where both show the same
     parts of a face (no occluders). An empty mask gives the look that changes nothing.
     """
+    settings = suited(settings, harmonises=False)
     at = np.flatnonzero(mask > 0.5)
     if not len(at):
         return Look()

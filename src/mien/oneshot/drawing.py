@@ -19,13 +19,13 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from mien import image, provenance, weights
-from mien.errors import InputError, NoFaceError, SettingsError
-from mien.faces import recognise
+from mien.errors import InputError, SettingsError
 from mien.nets import engines
+from mien.oneshot.who import Reader
 from mien.per_person import rim
-from mien.types import Array, Crop, Identity, Swapped
+from mien.types import Crop, Identity, Swapped
 
-HERE = ("weights", "strength")
+HERE = ("weights", "strength", "whole")
 """Settings that say how a file is used, not what it is."""
 
 
@@ -96,51 +96,27 @@ class Painter:
     """Draws targets as whoever was enrolled. `model` builds the system's drawing network."""
 
     def __init__(self, config: Any, model: Callable[[Any], nn.Module]) -> None:
-        self._config, self._model = config, model
+        self._config, self._model, self._reader = config, model, Reader()
 
     @cached_property
     def net(self) -> nn.Module:
         """The drawing network, see `loaded`."""
         return loaded(self._config.weights, lambda: self._model(self._config))
 
-    @cached_property
-    def _embedder(self) -> recognise.IdentityEmbedder:
-        return recognise.IdentityEmbedder()
-
     def enroll(self, source: Sequence[Crop]) -> Identity:
         """The mean identity vector of the photos. Raises NoFaceError without any."""
-        if not source:
-            raise NoFaceError("a photo of the person to draw is needed")
-        return {"vector": _unit(np.mean(self._vectors(source), axis=0))}
+        return {"vector": self._reader.mean(source)}
 
     def swap(self, who: Identity, targets: Sequence[Crop]) -> list[Swapped]:
-        """All crops at once. alpha: the network's mask, or the whole crop where it draws none."""
+        """All crops at once. alpha: the whole crop but its rim."""
         if not targets:
             return []
-        vectors = np.repeat(who["vector"][None], len(targets), axis=0)
-        reads_own = getattr(self.net, "reads_own", False)
-        own = [self._vectors(targets)] if self._config.strength or reads_own else []
-        if self._config.strength:
-            vectors = _unit(vectors + self._config.strength * (vectors - own[0]))
-        own = own if reads_own else []
+        vectors = self._reader.aimed(who["vector"], targets, self._config.strength)
+        own = [self._reader.of(targets)] if getattr(self.net, "reads_own", False) else []
         kind = next(self.net.parameters()).dtype
-        x = torch.from_numpy(image.to_tensor([crop.rgb for crop in targets])).to(
-            kind, memory_format=torch.channels_last
-        )
+        x = torch.from_numpy(image.to_tensor([crop.rgb for crop in targets]))
         with torch.inference_mode():
-            drawn = self.net(x, *(torch.from_numpy(v.astype(np.float32)).to(kind) for v in (vectors, *own)))
-        # A drawing with a mask is the target outside it: the mask is laid on once, by who composes.
-        rgb = (drawn.rgb if drawn.mask is None else drawn.sides[0]).float().permute(0, 2, 3, 1).numpy()
-        inside = rim(self._config.size)
-        alphas = np.ones(rgb.shape[:3]) if drawn.mask is None else drawn.mask[:, 0].float().numpy()
-        return [
-            Swapped(np.clip((one + 1) * np.float32(127.5), 0, 255), np.clip(alpha * inside, 0, 1).astype(np.float32))
-            for one, alpha in zip(rgb, alphas, strict=True)
-        ]
-
-    def _vectors(self, crops: Sequence[Crop]) -> Array:
-        return np.concatenate([self._embedder.embed(image.to_8bit(crop.rgb), crop.points[None]) for crop in crops])
-
-
-def _unit(vectors: Array) -> Array:
-    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+            given = (torch.from_numpy(v).to(kind) for v in (vectors, *own))
+            drawn = self.net(x.to(kind, memory_format=torch.channels_last), *given)
+        rgb, alpha = drawn.rgb.float().permute(0, 2, 3, 1).numpy(), rim(self._config.size).astype(np.float32)
+        return [Swapped(np.clip((one + 1) * np.float32(127.5), 0, 255), alpha) for one in rgb]

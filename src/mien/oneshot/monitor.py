@@ -7,7 +7,7 @@ looked at, not where it is good.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +24,6 @@ from mien.types import Array
 COPIES, FORGETS, IMPORTS = 0.05, 0.5, 0.25
 ROUND = 0.06
 """How far round the mesh a drawing may change, over the picture's width."""
-Draw = Callable[[Tensor, Tensor], Drawn]
 
 
 @dataclass(frozen=True)
@@ -53,15 +52,14 @@ class Seen:
 
 
 @torch.no_grad()
-def see(draw: Draw, targets: Tensor, sources: Tensor, points: Array, faces: Tensor) -> Seen:
-    """What `draw` (targets, identities -> `Drawn`) does.
+def see(drawn: Drawn, itself: Drawn, targets: Tensor, sources: Tensor, points: Array, faces: Tensor) -> Seen:
+    """What a network did to targets. drawn: as their sources; itself: as themselves.
 
     targets, sources: N x 3 x S x S in [-1, 1] on `faces.TEMPLATE`; points: the targets' meshes, N x 478 x 2 or 3, in their
     pixels; faces: N x 1 x S x S, the inside of them.
     """
     know = recogniser(targets.device)
     wanted, own = know(sources), know(targets)
-    drawn, itself = draw(targets, wanted), draw(targets, own)
     rgb = drawn.rgb.float()
     vectors = know(rgb)
     error = ((itself.rgb.float() - targets).square().mean((1, 2, 3)) / 4).clamp(min=1e-8)

@@ -28,12 +28,17 @@ from mien.faces import align
 from mien.oneshot import drawing, faces
 from mien.types import Crop, CropSpec, Identity, Swapped
 
+DEFAULT = "mien_s"
+"""What draws where nobody names a system."""
+
 
 class AbstractSystem(ABC):
-    """Takes faces of a source person, gives a target's faces back as that person."""
+    """Takes faces of a source person, gives a target's faces back as that person. harmonises: in the target's light and colours,
+    so that nobody need transfer them."""
 
     source_spec: CropSpec
     target_spec: CropSpec
+    harmonises: bool = False
 
     @abstractmethod
     def enroll(self, source: Sequence[Crop]) -> Identity:
@@ -97,7 +102,12 @@ def names() -> list[str]:
 
 def ready() -> list[str]:
     """Those of them that draw from photos alone, without a file of their user's."""
-    return [name for name in names() if not files(name)]
+    return [name for name in names() if not files(name) or cards(name)]
+
+
+def eligible() -> list[str]:
+    """Those from which `mien.choice` may choose: whoever draws the photos that they are shown, and says ELIGIBLE."""
+    return [name for name in ready() if getattr(_module(name), "ELIGIBLE", False)]
 
 
 def load(name: str, options: Mapping[str, Any] | None = None) -> AbstractSystem:
@@ -120,9 +130,9 @@ def summary(name: str) -> str:
     return (_module(name).__doc__ or "").strip().splitlines()[0]
 
 
-def cards(name: str) -> tuple[str, ...]:
-    """Names of the weights that a system uses."""
-    return tuple(_module(name).CARDS)
+def cards(name: str, options: Mapping[str, Any] | None = None) -> tuple[str, ...]:
+    """Names of the weights that a system uses with these options: none of the package's where one names a file."""
+    return () if any((options or {}).get(file) for file in files(name)) else tuple(_module(name).CARDS)
 
 
 def files(name: str) -> tuple[str, ...]:
@@ -143,6 +153,12 @@ def module(name: str) -> ModuleType:
 def generative(name: str) -> bool:
     """Whether a trained network makes a system's pixels; one whose module doesn't say GENERATIVE = False is taken to."""
     return bool(getattr(_module(name), "GENERATIVE", True))
+
+
+def harmonises(name: str) -> bool:
+    """Whether a system draws in the target's light and colours, see `AbstractSystem`."""
+    built = _module(name).System
+    return bool(getattr(getattr(built, "func", built), "harmonises", False))
 
 
 def _module(name: str) -> ModuleType:

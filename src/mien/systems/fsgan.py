@@ -58,11 +58,13 @@ FADE = 0.08
 @dataclass(frozen=True)
 class Config(Basics):
     """width: channels at full size (the paper's: 128); blocks: residual blocks at full size, a half, a quarter, an eighth;
-    classes: whether re-enactment draws segmentations, too. The rest: see `oneshot.settings.Basics`."""
+    classes: whether re-enactment draws segmentations, too; whole: swap in the re-enacted photo as it is, with its hair and what is
+    round it, in place of its face alone. The rest: see `oneshot.settings.Basics`."""
 
     width: int = 16
     blocks: tuple[int, ...] = (2, 2, 2, 2)
     classes: bool = True
+    whole: bool = False
 
 
 TINY = Config(size=64, width=8, blocks=(1, 0, 1, 1))
@@ -277,9 +279,12 @@ class System(AbstractSystem):
         return image.from_tensor(self._reenacted(who, drivers).numpy()) if drivers else []
 
     def swap(self, who: Identity, targets: Sequence[Crop]) -> list[Swapped]:
-        """All crops at once. alpha: the inside of the target's mesh, fading in from its rim."""
+        """All crops at once. alpha: the inside of the target's mesh, fading in from its rim; of whole photos, all but the rim."""
         if not targets:
             return []
+        if self.config.whole:
+            alpha = rim(self.config.size).astype(np.float32)
+            return [Swapped(one, alpha) for one in self.reenact(who, targets)]
         net, side = self._net, self.config.size
         hulls = [masks.hull(crop.points[:468, :2], (side, side)) for crop in targets]
         drawn, target = self._reenacted(who, targets), torch.from_numpy(image.to_tensor([c.rgb for c in targets]))

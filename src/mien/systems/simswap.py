@@ -47,7 +47,7 @@ def model(config: Config) -> nn.Module:
 
 def network(config: Config) -> nn.ModuleDict:
     """`model` and `critic`."""
-    return learning.networks(model(config), triplets=False)
+    return learning.networks(model(config))
 
 
 def training(config: Config) -> Training:

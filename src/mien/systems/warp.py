@@ -17,6 +17,7 @@ from mien.types import Crop, CropSpec, Identity, Swapped
 
 CARDS: tuple[str, ...] = ()
 GENERATIVE = False
+ELIGIBLE = True
 
 
 @dataclass(frozen=True)

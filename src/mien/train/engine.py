@@ -99,6 +99,7 @@ class Run:
             finally:
                 if isinstance(source, Generator):
                     source.close()
+        self.ground.team.wait()  # whoever leaves while another still sums may be torn out of the last sum
         return self.average.net
 
     def _stretch(self, source: Iterator[Batch], log: TextIO, ends: float) -> None:
