@@ -1,6 +1,6 @@
 """Train a one-shot system on a pack: `recipes/oneshot_data.py` first.
 
-    python recipes/oneshot.py mien_s [--size 64 --steps 40000 --batch 32] [--minutes 8] [--set triplets=false ...]
+    python recipes/oneshot.py mien_s [--size 64 --steps 40000 --batch 32] [--minutes 8] [--set late=false] [--pairs reversed=0]
     python recipes/oneshot.py mien_s --size 128 --steps 20000 --warm out/oneshot/mien_s-64.safetensors
 
 Each size is a run of its own, which goes on where it was; a network starts from the weights of a smaller size where they fit.
@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -85,9 +85,8 @@ def held_out(pack: packing.Pack, sampling: pairs.Settings) -> Held:
 
 def main(a: argparse.Namespace) -> None:
     """Train one size of one system."""
-    module, options = systems.module(a.system), dict(word.split("=", 1) for word in a.set)
-    told = {name: json.loads(value) for name, value in options.items()}
-    config = module.Config(size=a.size, **{k: tuple(v) if isinstance(v, list) else v for k, v in told.items()})
+    module = systems.module(a.system)
+    config = module.Config(size=a.size, **_told(a.set))
     pack = packing.read(a.pack, a.size)
     print(pack.describe(), flush=True)
     torch.manual_seed(1)
@@ -98,7 +97,7 @@ def main(a: argparse.Namespace) -> None:
         fitted = {name: found[name].to(mine[name].dtype) for name in fits}
         net["model"].load_state_dict(mine | fitted)
         print(f"{len(fitted)} of {len(mine)} tensors from {a.warm.name}", flush=True)
-    sampling = replace(pairs.Settings(), variants=not a.no_variants, **getattr(module, "PAIRS", {}))
+    sampling = pairs.Settings(**{**getattr(module, "PAIRS", {}), **_told(a.pairs)})
     settings = train.Settings(
         a.steps, a.batch, ema=0.999, clip=20.0, warmup=min(500, a.steps // 20), log_every=a.log_every, save_every=a.save_every,
         minutes=a.minutes, threads=a.threads,
@@ -110,6 +109,12 @@ def main(a: argparse.Namespace) -> None:
         net, module.training(config), pairs.batches(pack, sampling, a.batch, 1), settings, a.out / name, watch,
         {"system": a.system, "config": config, "pairs": sampling, "pack": a.pack.name},
     )  # fmt: skip
+
+
+def _told(words: list[str]) -> dict[str, Any]:
+    """NAME=JSON pairs; lists as tuples."""
+    values = {name: json.loads(value) for name, value in (word.split("=", 1) for word in words)}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
 if __name__ == "__main__":
@@ -125,6 +130,6 @@ if __name__ == "__main__":
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--log-every", type=int, default=50)
     parser.add_argument("--save-every", type=int, default=500)
-    parser.add_argument("--no-variants", action="store_true", help="without what the mesh made")
+    parser.add_argument("--pairs", action="append", default=[], help="NAME=JSON of `pairs.Settings`")
     parser.add_argument("--set", action="append", default=[], help="NAME=JSON of the system's Config")
     main(parser.parse_args())

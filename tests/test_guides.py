@@ -73,8 +73,11 @@ def test_the_shares_of_guided_pairs(pack: Pack) -> None:
     assert (same[over] == 1).all()
     whole = torch.cat([side.more["guide"][:, 3] for side in sides])
     assert ((whole >= 0) & (whole <= 1)).all()
-    with pytest.raises(SettingsError, match="guides"):
-        pairs.Settings(reversed=0.5)
+    (plain,) = next(pairs.batches(pack, replace(settings, guides=False), 8, 1)(0))
+    assert "guide" not in plain.more
+    assert "answer" in plain.more
+    with pytest.raises(SettingsError, match="at most 1"):
+        pairs.Settings(reversed=1.5)
 
 
 def test_pairs_that_were_chosen_are_left_alone(pack: Pack) -> None:
@@ -171,7 +174,9 @@ def test_half_a_pixel_moves_the_drawing_by_half_a_pixel() -> None:
     for by in (0.25, 0.5):
         way = np.array([[1.0, 0.0, by], [0.0, 1.0, by]])
         size = crop.rgb.shape[1::-1]
-        there = replace(crop, rgb=image.warp(crop.rgb, way, size), points=crop.points + np.array([by, by, 0], np.float32))
+        there = replace(
+            crop, rgb=image.warp(crop.rgb, way, size), points=crop.points + np.array([by, by, 0], np.float32)
+        )
         (drawn,) = system.swap(who, [there])
         moved = image.warp(still.rgb.astype(np.float32), way, size)
         seen = np.minimum(still.alpha, drawn.alpha) > 0.9

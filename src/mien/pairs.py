@@ -53,8 +53,6 @@ class Settings:
             raise SettingsError(
                 "the shares of pairs of one image and of one person must be at least 0 and together at most 1"
             )
-        if self.reversed and not self.guides:
-            raise SettingsError("somebody else's face is put over a target by a guide: reversed pairs need guides")
 
 
 def batches(pack: Pack, settings: Settings, batch: int, seed: int) -> Callable[[int], Iterator[Batch]]:
@@ -74,7 +72,8 @@ def batches(pack: Pack, settings: Settings, batch: int, seed: int) -> Callable[[
     masks = {"face": hulls(pack, rows)} | ({"hair": hair(pack, rows)} if settings.hair else {})
     if settings.guides:
         masks["eyes"] = guiding.eyes(pack, rows)
-    skins = dict(zip(rows.tolist(), guiding.skins(pack, rows), strict=True)) if settings.guides else {}
+    known = guiding.skins(pack, rows) if settings.guides or settings.reversed else []
+    skins = dict(zip(rows.tolist(), known, strict=False))
 
     def make(step: int) -> Batch:
         torch.set_num_threads(1)
@@ -83,11 +82,9 @@ def batches(pack: Pack, settings: Settings, batch: int, seed: int) -> Callable[[
         sources, same, strangers = _sources(rows, people, mates, targets, settings, chance)
         shown = {name: mask[torch.from_numpy(targets)] for name, mask in masks.items()}
         side = _side(pack, rows[targets], sources, same, shown, settings, chance)
-        return [
-            guiding.led(side, [skins[row] for row in sources], [skins.get(row) for row in strangers], chance)
-            if skins
-            else side
-        ]
+        if settings.reversed:
+            side = guiding.covered(side, [skins.get(row) for row in strangers])
+        return [guiding.led(side, [skins[row] for row in sources], chance) if settings.guides else side]
 
     def source(start: int) -> Iterator[Batch]:
         threads, made = torch.get_num_threads(), ordered(make, count(start), 1, AHEAD)
@@ -106,7 +103,7 @@ def fixed(pack: Pack, targets: Array, sources: Array, settings: Settings) -> Sid
     same = (pack.person[targets] == pack.person[sources]).numpy().astype(np.float32)
     chance = np.random.default_rng(0)
     side = _side(pack, targets, sources, same, masks, plain, chance)
-    return guiding.led(side, guiding.skins(pack, sources), [None] * len(targets), None) if settings.guides else side
+    return guiding.led(side, guiding.skins(pack, sources), None) if settings.guides else side
 
 
 def _sources(

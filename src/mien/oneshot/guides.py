@@ -128,36 +128,38 @@ def toned(who: Identity, crop: Crop) -> Identity:
     }
 
 
-def led(
-    side: Side, sources: Sequence[Identity], strangers: Sequence[Identity | None], chance: np.random.Generator | None
-) -> Side:
-    """A batch with guides. Its targets are shown with the strangers' faces, where there is one; `more` has also
+def covered(side: Side, strangers: Sequence[Identity | None]) -> Side:
+    """A batch whose targets are shown with strangers' faces over them, where there is one; `more` has what they were before
 
-    `guide` (B x 4 x S x S: rgb in [-1, 1] and alpha) and `answer` (B x 3 x S x S: the targets as they were). chance: by which a
-    guide lacks a patch now and then; None for whole ones.
+    as `answer` (B x 3 x S x S).
     """
-    crops = [crop_of(rgb, meshes.lifted(points)) for rgb, points in zip(
-        image.from_tensor(side.target.numpy()), side.more["points"].numpy(), strict=True)]  # fmt: skip
-    shown = [
-        crop if other is None else replace(crop, rgb=over(other, crop))
-        for crop, other in zip(crops, strangers, strict=True)
-    ]
-    targets = torch.from_numpy(image.to_tensor([crop.rgb for crop in shown]))
-    there = torch.tensor([other is not None for other in strangers])[:, None, None, None]
+    shown = [crop.rgb if who is None else over(who, crop) for crop, who in zip(_crops(side), strangers, strict=True)]
+    there = torch.tensor([who is not None for who in strangers])[:, None, None, None]
+    target = torch.where(there, torch.from_numpy(image.to_tensor(shown)), side.target)
+    return replace(side, target=target, more={**side.more, "answer": side.target})
+
+
+def led(side: Side, sources: Sequence[Identity], chance: np.random.Generator | None) -> Side:
+    """A batch with the sources' guides: `more` has `guide` (B x 4 x S x S: rgb in [-1, 1] and alpha).
+
+    chance: by which a source is in another tone, a guide lacks a patch; None for guides as they are.
+    """
+    crops = _crops(side)
     if chance is not None:
         others = [crops[i - 1] for i in range(len(crops))]
         sources = [
             toned(who, other) if chance.random() < TONED else who for who, other in zip(sources, others, strict=True)
         ]
-    drawn = [guide(who, crop) for who, crop in zip(sources, shown, strict=True)]
-    rgb = torch.from_numpy(np.stack([one for one, _ in drawn]).transpose(0, 3, 1, 2)).float() / 127.5 - 1
-    alpha = (
-        torch.from_numpy(np.stack([one if chance is None else one * _kept(len(one), chance) for _, one in drawn]))
-        .float()
-        .clamp(0, 1)
-    )
-    more = {"guide": torch.cat([rgb, alpha[:, None]], 1), "answer": side.target}
-    return replace(side, target=torch.where(there, targets, side.target), more={**side.more, **more})
+    rgb, alpha = zip(*(guide(who, crop) for who, crop in zip(sources, crops, strict=True)), strict=True)
+    kept = alpha if chance is None else [one * _kept(len(one), chance) for one in alpha]
+    pictures = torch.from_numpy(np.stack(rgb).transpose(0, 3, 1, 2)).float() / 127.5 - 1
+    there = torch.from_numpy(np.stack(kept)).float().clamp(0, 1)
+    return replace(side, more={**side.more, "guide": torch.cat([pictures, there[:, None]], 1)})
+
+
+def _crops(side: Side) -> list[Crop]:
+    rgb, points = image.from_tensor(side.target.numpy()), side.more["points"].numpy()
+    return [crop_of(one, meshes.lifted(mesh)) for one, mesh in zip(rgb, points, strict=True)]
 
 
 def _kept(side: int, chance: np.random.Generator) -> Array:

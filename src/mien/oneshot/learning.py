@@ -22,9 +22,9 @@ from mien.phases import Batch, Drawn, Moment, Optimiser, Phase, Side, Timetable,
 
 NOISE = 0.05
 """Spread of what is added to every number of an identity, which is then of length 1 again: near vectors are one person."""
-HALF_BARE = 0.5
-"""How often the identity of a drawing is judged without its hair."""
-HALF_MOVED = 0.5
+BARE = 0.75
+"""How often the identity of a drawing is judged without its hair: else hair is drawn."""
+MOVED = 0.5
 """How often a little beside where it lies: what fools one crop only is no likeness."""
 GROWN = 0.03
 """How far the drawn mask may reach beyond the mesh, over the picture's width: jaws differ."""
@@ -59,11 +59,11 @@ class Draw:
 
     @cached_property
     def vector(self) -> Tensor:
-        """Who was drawn, half the time judged without hair."""
+        """Who was drawn, mostly judged without hair."""
         rgb = self.drawn.rgb
-        if torch.rand(()) < HALF_MOVED:
+        if torch.rand(()) < MOVED:
             rgb = losses.moved(rgb, losses.jitter(len(rgb)))
-        found: Tensor = recogniser(rgb.device)(rgb, bare=bool(torch.rand(()) < HALF_BARE))
+        found: Tensor = recogniser(rgb.device)(rgb, bare=bool(torch.rand(()) < BARE))
         return found
 
     @cached_property
@@ -102,6 +102,19 @@ def _eyes(d: Draw) -> Tensor:
     return (apart * where).sum() / where.sum().clamp(min=1)
 
 
+def _little(d: Draw) -> Tensor:
+    """How much a finishing network adds; pairs of two people, whose answer nobody knows."""
+    added = d.drawn.sides[0].float().abs().mean((1, 2, 3)) / 2
+    return losses.over(added, 1 - d.side.more["same"].float())
+
+
+def _hue(d: Draw) -> Tensor:
+    """How much of that is colour: likeness is a matter of light and dark."""
+    added = d.drawn.sides[0].float()
+    tint = (added - added.mean(1, keepdim=True)).abs().mean((1, 2, 3)) / 2
+    return losses.over(tint, 1 - d.side.more["same"].float())
+
+
 def _steady(d: Draw) -> Tensor:
     few = [d.side.target[::STEADY], *(x[::STEADY] for x in [d.side.more.get("guide")] if x is not None)]
     by = losses.jitter(len(few[0]))
@@ -118,6 +131,8 @@ TERMS: Mapping[str, Callable[[Draw], Tensor]] = {
     "adversary": lambda d: losses.drawer_hinge(d.judged),
     "mask": _mask,
     "eyes": _eyes,
+    "little": _little,
+    "hue": _hue,
     "steady": _steady,
 }
 

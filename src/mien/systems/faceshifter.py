@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -26,6 +27,8 @@ from mien.systems import OneShot
 
 CARDS: tuple[str, ...] = ()
 FILES = ("weights",)
+PAIRS: dict[str, Any] = {"same_image": 0.1, "same_person": 0.1, "reversed": 0.3}
+"""What its batches must be, see `pairs.Settings`; a fifth of one person, as the paper has it, besides the reversed ones."""
 HEAR_FROM = 0.8
 """Share of the run at which AEI-Net rests and HEAR-Net begins."""
 
@@ -98,7 +101,7 @@ def _aei(net: nn.ModuleDict, batch: Batch, moment: Moment) -> Mapping[str, Tenso
     encode = model.aei.attributes
     return {
         "identity": learning.TERMS["identity"](draw),
-        "same": losses.over((draw.drawn.rgb - side.target).square().mean((1, 2, 3)) / 2, side.more["same"].float()),
+        "same": losses.over((draw.drawn.rgb - draw.answer).square().mean((1, 2, 3)) / 2, side.more["same"].float()),
         "attributes": losses.attributes_apart(encode(draw.drawn.rgb), encode(side.target)),
         "adversary": learning.TERMS["adversary"](draw),
     }
@@ -109,10 +112,11 @@ def _hear(net: nn.ModuleDict, batch: Batch, moment: Moment) -> Mapping[str, Tens
     side, same = batch[0], batch[0].more["same"].float()
     drawn: Drawn = net["model"](side.target, side.more["identity"].float(), side.more["own"].float())
     vector = recogniser(drawn.rgb.device)(drawn.rgb)
+    answer = side.more.get("answer", side.target)
     return {
         "identity": losses.unlike(vector, side.more["identity"].float()).mean(),
         "change": losses.apart(drawn.rgb, drawn.sides[0].detach()).mean() * 2,
-        "same": losses.over((drawn.rgb - side.target).square().mean((1, 2, 3)) / 2, same),
+        "same": losses.over((drawn.rgb - answer).square().mean((1, 2, 3)) / 2, same),
     }
 
 

@@ -58,8 +58,8 @@ FADE = 0.08
 @dataclass(frozen=True)
 class Config(Basics):
     """width: channels at full size (the paper's: 128); blocks: residual blocks at full size, a half, a quarter, an eighth;
-    classes: whether re-enactment draws segmentations, too; whole: swap in the re-enacted photo as it is, with its hair and what is
-    round it, in place of its face alone. The rest: see `oneshot.settings.Basics`."""
+    classes: whether re-enactment draws segmentations, too; whole: swap in the re-enacted photo as it is, with its hair and what
+    is round it, in place of its face alone. The rest: see `oneshot.settings.Basics`."""
 
     width: int = 16
     blocks: tuple[int, ...] = (2, 2, 2, 2)

@@ -62,13 +62,15 @@ def training(config: Config) -> Training:
     """The critic begins when faces are faces."""
     begin = 0.2 if config.late else 0.0
     weights: dict[str, Timetable] = {
-        "identity": 2.0,
-        "less_own": 2.0,
+        "identity": 1.5,
+        "less_own": 1.5,
         "same": 20.0,
         "eyes": 1.0,
+        "little": 3.0,
+        "hue": 10.0,
         "mask": ((0.0, 1.0), (0.1, 0.3)),
         "matching": ((0.0, 0.0), (begin, 2.0)) if begin else 2.0,
-        "adversary": ((0.0, 0.0), (begin, 0.1), (begin + 0.1, 0.3)) if begin else 0.3,
+        "adversary": ((0.0, 0.0), (begin, 0.2), (begin + 0.1, 0.5)) if begin else 0.5,
         "steady": ((0.0, 0.0), (0.67, 2.0)),
     }
     rate = ((0.0, 1.0), (0.5, 0.7), (0.7, 0.4), (0.85, 0.2), (0.95, 0.1))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from torch import nn
 
@@ -22,6 +23,8 @@ from mien.systems import OneShot
 
 CARDS: tuple[str, ...] = ()
 FILES = ("weights",)
+PAIRS: dict[str, Any] = {"same_image": 0.1, "same_person": 0.2, "reversed": 0.3}
+"""What its batches must be, see `pairs.Settings`: reversed pairs say from the first step who is to be drawn."""
 WEIGHTS: dict[str, Timetable] = {"identity": 10.0, "same": 20.0, "matching": 10.0, "adversary": 1.0}
 """Section 3.4's, the reconstruction's doubled: the paper measures [-1, 1]."""
 
