@@ -18,6 +18,7 @@ from mien.errors import MienError
 from mien.evaluate.score import Settings, score
 from mien.faces import align, steady
 from mien.jobs import Job
+from mien.nets import engine
 from mien.nets.identity import DIMENSIONS
 from mien.oneshot import drawing
 from mien.types import Array, Face, Pixels
@@ -93,31 +94,35 @@ def speed(name: str, options: Mapping[str, Any], pixels: Pixels, face: Face, thr
         reference = [_reference()]
         who = system.enroll([align.crop(pixels, face, system.source_spec)])
         found = {"swaps": _milliseconds(lambda: system.swap(who, crops))}
-        net = _network(name, options)
-        said = "no drawing network to time"
-        if net is not None:
-            kind = next(net.parameters()).dtype
-            side = system.target_spec.size
-            assert side is not None, "a network draws at one size"
-            x = (torch.rand(BATCH, 3, side, side) * 2 - 1).to(kind).contiguous(memory_format=torch.channels_last)
-            z = torch.nn.functional.normalize(torch.randn(BATCH, DIMENSIONS)).to(kind)
-            own = [z] if getattr(net, "reads_own", False) else []
+        call, said = _drawing(name, options, threads)
+        if call is not None:
             with torch.inference_mode():
-                found["draws"] = _milliseconds(lambda: net(x, z, *own))
-            numbers = sum(each.numel() for each in net.parameters()) / 1e6
-            said = f"{str(kind).removeprefix('torch.')}, {numbers:.2f} M numbers, {side} px"
+                found["draws"] = _milliseconds(call)
         reference.append(_reference())
     finally:
         torch.set_num_threads(before)
     return found, f"{said}; {threads} threads; convolution, GFLOP/s, {reference[0]}, after it {reference[1]}"
 
 
-def _network(name: str, options: Mapping[str, Any]) -> torch.nn.Module | None:
-    """The drawing network of a system that has its file; None of another kind of system."""
+def _drawing(name: str, options: Mapping[str, Any], threads: int) -> tuple[Callable[[], object] | None, str]:
+    """A call of the drawing network of a system, BATCH faces, and what it is; None of a system without one."""
     module = systems.module(name)
-    if "weights" not in systems.files(name) or not hasattr(module, "network"):
-        return None
-    return drawing.Painter(drawing.settled(module.Config(**options), name), module.network).net
+    if "weights" not in systems.files(name) or not hasattr(module, "model"):
+        return None, "no drawing network to time"
+    config = drawing.settled(module.Config(**options), name)
+    x = torch.rand(BATCH, 3, config.size, config.size) * 2 - 1
+    z = torch.nn.functional.normalize(torch.randn(BATCH, DIMENSIONS))
+    guide = [torch.rand(BATCH, 4, config.size, config.size)] if getattr(module, "PAIRS", {}).get("guides") else []
+    if not config.weights:
+        network = engine.shipped(name, threads=threads)
+        feed = dict(zip(network.inputs, (each.numpy() for each in (x, z, *guide)), strict=True))
+        return lambda: network.run(feed), f"{network.engine}, {config.size} px"
+    net = drawing.loaded(config.weights, lambda: module.model(config))
+    kind = next(net.parameters()).dtype
+    own = [z] if getattr(net, "reads_own", False) else []
+    given = [each.to(kind) for each in (x.contiguous(memory_format=torch.channels_last), z, *guide, *own)]
+    numbers = sum(each.numel() for each in net.parameters()) / 1e6
+    return lambda: net(*given), f"{str(kind).removeprefix('torch.')}, {numbers:.2f} M numbers, {config.size} px"
 
 
 def _reference() -> str:

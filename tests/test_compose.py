@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import skimage.data
 
-from mien.compose import ComposeSettings, Look, blend, colour, compose, masks, measure
+from mien.compose import ComposeSettings, Look, blend, colour, compose, masks, measure, suited
 from mien.errors import SettingsError
 from mien.types import Array
 
@@ -106,3 +106,11 @@ def test_settings_that_cannot_work_are_refused_with_the_choices(wrong: dict, tol
     with pytest.raises(SettingsError, match=told) as error:
         ComposeSettings(**wrong)
     assert "\n" not in str(error.value)
+
+
+def test_what_nobody_says_suits_the_system() -> None:
+    usual, own = (suited(ComposeSettings(), harmonises=harmonises) for harmonises in (False, True))
+    assert (usual.colour, usual.light) == ("mkl", 0.6)
+    assert (own.colour, own.light) == ("none", 0.0)
+    said = ComposeSettings(colour="lct", light=0.2)
+    assert suited(said, harmonises=True) == suited(said, harmonises=False) == said

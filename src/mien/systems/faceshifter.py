@@ -17,7 +17,6 @@ from typing import Any
 from torch import Tensor, nn
 
 from mien.nets import aei
-from mien.nets.critics import MultiScaleCritic
 from mien.nets.identity import DIMENSIONS
 from mien.oneshot import learning, losses
 from mien.oneshot.faces import recogniser
@@ -73,9 +72,14 @@ class FaceShifter(nn.Module):
         return Drawn(self.hear(drawn.rgb.to(target.dtype), erased.to(target.dtype)), sides=(drawn.rgb,))
 
 
+def model(config: Config) -> nn.Module:
+    """Both networks."""
+    return FaceShifter(config)
+
+
 def network(config: Config) -> nn.ModuleDict:
-    """`model` (both networks) and `critic`."""
-    return nn.ModuleDict({"model": FaceShifter(config), "critic": MultiScaleCritic()})
+    """`model` and `critic`."""
+    return learning.networks(model(config))
 
 
 def training(config: Config) -> Training:
@@ -120,4 +124,4 @@ def _hear(net: nn.ModuleDict, batch: Batch, moment: Moment) -> Mapping[str, Tens
     }
 
 
-System = partial(OneShot, FaceShifter)
+System = partial(OneShot, model)
