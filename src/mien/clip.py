@@ -26,7 +26,7 @@ from mien.video import EncodeSettings, FrameIndex
 CHUNK = 240
 """Frames a chunk holds at least, unless a job says otherwise: what a kill can cost."""
 NO_FINISH = Finish()
-WORKERS = 1
+WORKERS = 2
 AHEAD = 4
 STRANGER = "a face that no track lists"
 LINGER = 2

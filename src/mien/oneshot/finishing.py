@@ -8,6 +8,7 @@ from functools import partial
 import cv2
 import numpy as np
 import torch
+from numba import njit
 from torch import nn
 
 from mien import geometry, image
@@ -26,8 +27,8 @@ OUTPUTS = ("added", "mask")
 """What the answers of an exported network are called."""
 
 
-BEYOND = 0.06
-"""How far beyond the mesh anything may be shown, of the face's size."""
+BEYOND = 0.04
+"""How far beyond the mesh anything may be shown, of what the network sees."""
 
 
 def of_torch(net: nn.Module) -> Finish:
@@ -47,16 +48,12 @@ def finish(draw: Finish, who: Identity, targets: Sequence[Crop], vectors: Array,
     """
     drawn = [guides.guide(who, crop) for crop in targets]
     ways = [align.matrix(crop.points, CropSpec(TEMPLATE, size)) for crop in targets]
-    small = [
-        np.dstack([_cut(image.to_float(crop.rgb), way, size), _cut(rgb / 255, way, size), _cut(alpha, way, size)])
-        for crop, (rgb, alpha), way in zip(targets, drawn, ways, strict=True)
-    ]
-    x = np.ascontiguousarray(np.stack(small).transpose(0, 3, 1, 2))
-    x[:, :6] = x[:, :6] * 2 - 1
-    added, masks = draw(x[:, :3], vectors, x[:, 3:])
+    small = [_shown(crop, *guide, way, size) for crop, guide, way in zip(targets, drawn, ways, strict=True)]
+    x = np.stack(small).transpose(0, 3, 1, 2)
+    added, seen = draw(np.ascontiguousarray(x[:, :3]), vectors, np.ascontiguousarray(x[:, 3:]))
     return [
-        _laid(crop, *guide, more.transpose(1, 2, 0) / 2, mask[0] * rim(size), way)
-        for crop, guide, more, mask, way in zip(targets, drawn, added, masks, ways, strict=True)
+        _laid(crop, *guide, more.transpose(1, 2, 0), _within(crop, mask[0], way), way)
+        for crop, guide, more, mask, way in zip(targets, drawn, added, seen, ways, strict=True)
     ]
 
 
@@ -76,19 +73,38 @@ def _of_engine(network: Network, *given: Array) -> tuple[Array, Array]:
     return added, mask
 
 
-def _cut(picture: Array, way: Array, size: int) -> Array:
-    """A float picture as the network sees it."""
-    return image.warp(picture.astype(np.float32), way, (size, size))
+def _shown(crop: Crop, rgb: Array, alpha: Array, way: Array, size: int) -> Array:
+    """What the network reads: S x S x 7, target and guide in [-1, 1], alpha in 0..1."""
+    target = (
+        image.warp(crop.rgb, way, (size, size)).astype(np.float32) * np.float32(2 / np.iinfo(crop.rgb.dtype).max) - 1
+    )
+    guide = image.warp(np.dstack([rgb, alpha]), way, (size, size))
+    guide[..., :3] = guide[..., :3] * np.float32(1 / 127.5) - 1
+    return np.dstack([target, guide])
+
+
+def _within(crop: Crop, mask: Array, way: Array) -> Array:
+    """A mask that the network drew, nothing of it far off the mesh or at the rim of what it has seen."""
+    outline = masks.hull(geometry.apply(way, crop.points[:468])[:, :2], mask.shape)
+    return np.asarray(mask * masks.grow(outline, BEYOND * len(mask)) * rim(len(mask)), np.float32)
 
 
 def _laid(crop: Crop, rgb: Array, alpha: Array, added: Array, mask: Array, way: Array) -> Swapped:
-    """The guide over the crop with what was added (0..1), at the crop's own size."""
-    height, width = alpha.shape
-    back = geometry.invert(way)
-    more = cv2.warpAffine(added, back, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    seen = cv2.warpAffine(mask.astype(np.float32), back, (width, height), flags=cv2.INTER_LINEAR)
-    outline = masks.hull(crop.points[:468, :2], (height, width))
-    seen = seen * masks.grow(outline, BEYOND * masks.extent(outline))
-    target = image.to_float(crop.rgb)
-    base = target + alpha[..., None] * (rgb / np.float32(255) - target)
-    return Swapped(np.clip(base + more, 0, 1) * np.float32(255), np.clip(seen, 0, 1))
+    """The guide over the crop with what was added (of a range of 2), at the crop's own size."""
+    back, size = geometry.invert(way), alpha.shape[::-1]
+    more = cv2.warpAffine(added, back, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    seen = cv2.warpAffine(mask, back, size, flags=cv2.INTER_LINEAR)
+    drawn = _sum(crop.rgb, np.float32(255 / np.iinfo(crop.rgb.dtype).max), rgb, alpha.astype(np.float32), more)
+    return Swapped(drawn, np.clip(seen, 0, 1, out=seen))
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+def _sum(target: Array, scale: np.float32, rgb: Array, alpha: Array, added: Array) -> Array:  # pragma: no cover
+    out = np.empty(rgb.shape, np.float32)
+    for i in range(rgb.shape[0]):
+        for j in range(rgb.shape[1]):
+            for c in range(3):
+                below = np.float32(target[i, j, c]) * scale
+                value = below + alpha[i, j] * (rgb[i, j, c] - below) + np.float32(127.5) * added[i, j, c]
+                out[i, j, c] = min(max(value, np.float32(0)), np.float32(255))
+    return out

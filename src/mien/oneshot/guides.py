@@ -13,6 +13,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import torch
+from numba import njit
 
 from mien import image
 from mien.compose import colour, masks
@@ -64,23 +65,37 @@ def coloured(rgb: Array, alpha: Array, crop: Crop) -> Array:
     Means only, a channel each: what is made darker is multiplied, so that brows stay above black; what is made lighter is
     lifted, so that what shines doesn't burn out. Contrast is left to whoever finishes it.
     """
-    x, y = crop.points[:468, :2].astype(np.float32).T[:, None]
-    there = cv2.remap(alpha, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)[0] > SEEN
+    at = np.ascontiguousarray(crop.points[:468, :2].astype(np.float32).T[:, None])
+    there = cv2.remap(alpha, at[0], at[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)[0] > SEEN
     vertices = texture.skin_vertices()
     vertices = vertices[there[vertices]]
     if len(vertices) < FEW:
         return rgb
-    scale = np.float32(np.iinfo(crop.rgb.dtype).max / 255)
-    return _shifted(
-        rgb, *(texture.vertex_colours(one, crop.points)[vertices].mean(axis=0) for one in (rgb, crop.rgb / scale))
-    )
+    own = cv2.remap(rgb, at[0], at[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0][vertices].mean(axis=0)
+    wanted = texture.vertex_colours(crop.rgb, crop.points)[vertices].mean(axis=0)
+    return _shifted(rgb, own, wanted * (255 / np.iinfo(crop.rgb.dtype).max))
 
 
 def _shifted(rgb: Array, own: Array, wanted: Array) -> Array:
-    """Pixels (H x W x 3, 0..255) whose skin is `own` (3) as if it were `wanted`."""
-    lifted = rgb + np.maximum(wanted - own, 0)
-    lifted = np.where(lifted > KNEE, KNEE + (255 - KNEE) * np.tanh((lifted - KNEE) / (255 - KNEE)), lifted)
-    return np.asarray(np.where(wanted > own, lifted, rgb * (wanted / np.maximum(own, 1))), np.float32)
+    """Pixels (H x W x 3 float32, 0..255) whose skin is `own` (3) as if it were `wanted`."""
+    lighter = wanted > own
+    gain = np.where(lighter, 1, wanted / np.maximum(own, 1)).astype(np.float32)
+    lift = np.where(lighter, wanted - own, 0).astype(np.float32)
+    return np.asarray(_moved(np.ascontiguousarray(rgb, np.float32), gain, lift))
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+def _moved(rgb: Array, gain: Array, lift: Array) -> Array:  # pragma: no cover
+    out = np.empty_like(rgb)
+    room = np.float32(255) - KNEE
+    for i in range(rgb.shape[0]):
+        for j in range(rgb.shape[1]):
+            for c in range(3):
+                value = rgb[i, j, c] * gain[c] + lift[c]
+                if lift[c] > 0 and value > KNEE:
+                    value = KNEE + room * np.tanh((value - KNEE) / room)
+                out[i, j, c] = value
+    return out
 
 
 def over(who: Mapping[str, Array], crop: Crop) -> Array:
