@@ -25,8 +25,8 @@ from mien.phases import Drawn
 
 LICENCE = "Apache-2.0"
 DATA = (
-    "portraits of US officials (public domain), Face Research Lab London Set (DeBruine and Jones 2017, CC BY 4.0), signers' clips "
-    "(Intel IoT DevKit, CC BY 4.0), NASA clips, and variants that a mesh made of them"
+    "portraits of US officials (public domain), Face Research Lab London Set (DeBruine and Jones 2017, CC BY 4.0), clips of "
+    "signers (Intel IoT DevKit, CC BY 4.0), NASA clips, and variants that a mesh made of them"
 )
 PAPER = "ours; reversed triplets after Yuan et al., ReliableSwap, 2023; weak feature matching after Chen et al., SimSwap, 2020"
 MOST = 2e-2

@@ -82,7 +82,7 @@ def test_a_system_that_changes_nothing(bench: pairs.Bench, tmp_path: Path) -> No
 
 def test_what_does_not_come_off_is_found_by_nobody(bench: pairs.Bench, tmp_path: Path) -> None:
     pair = bench.protocol.of("swap")[0]
-    made = bench.make(pairs.parse("mien_s"), pair.source, pair.target, tmp_path)  # its weights are not named
+    made = bench.make(pairs.parse("simswap"), pair.source, pair.target, tmp_path)  # its weights are not named
     assert made.failed is not None
     assert made.failed.startswith("refused: ")
     assert bench.figures(made) == {"top1": 0.0, "top1.other": 0.0}

@@ -191,6 +191,15 @@ def _batch_norm(a: Attributes, x: Tensor, gain: Tensor, bias: Tensor, mean: Tens
     return F.batch_norm(x, mean, variance, gain, bias, eps=a.get("epsilon", 1e-5))
 
 
+def _pad(a: Attributes, x: Tensor, pads: Tensor, value: Tensor | None = None) -> Tensor:
+    ends = pads.tolist()
+    sides = [n for i in reversed(range(x.ndim)) for n in (ends[i], ends[i + x.ndim])]
+    while len(sides) > 2 and sides[-2:] == [0, 0]:
+        del sides[-2:]
+    mode = {"constant": "constant", "reflect": "reflect", "edge": "replicate"}[a.get("mode", b"constant").decode()]
+    return F.pad(x, sides, mode, 0.0 if value is None else float(value)) if mode == "constant" else F.pad(x, sides, mode)
+
+
 def _prelu(a: Attributes, x: Tensor, slope: Tensor) -> Tensor:
     if x.ndim == 4 and slope.shape[-2:] == (1, 1) and slope.numel() == x.shape[1]:
         return F.prelu(x, slope.reshape(-1))
@@ -224,6 +233,7 @@ _OPERATORS: dict[str, Callable[..., Any]] = {
     "Mul": lambda a, x, y: x * y,
     "Neg": lambda a, x: -x,
     "PRelu": _prelu,
+    "Pad": _pad,
     "Pow": lambda a, x, y: x**y,
     "Reciprocal": lambda a, x: x.reciprocal(),
     "ReduceL2": _reduced(lambda x, dims, keep: x.norm(dim=dims, keepdim=keep)),
