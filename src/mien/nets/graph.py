@@ -197,7 +197,9 @@ def _pad(a: Attributes, x: Tensor, pads: Tensor, value: Tensor | None = None) ->
     while len(sides) > 2 and sides[-2:] == [0, 0]:
         del sides[-2:]
     mode = {"constant": "constant", "reflect": "reflect", "edge": "replicate"}[a.get("mode", b"constant").decode()]
-    return F.pad(x, sides, mode, 0.0 if value is None else float(value)) if mode == "constant" else F.pad(x, sides, mode)
+    return (
+        F.pad(x, sides, mode, 0.0 if value is None else float(value)) if mode == "constant" else F.pad(x, sides, mode)
+    )
 
 
 def _prelu(a: Attributes, x: Tensor, slope: Tensor) -> Tensor:
