@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 import portraits
 from mien import analysis, choice, picture, provenance, systems
@@ -39,6 +40,8 @@ def test_the_best_does_the_job_and_the_others_are_told(tmp_path: Path) -> None:
     manifest = provenance.read(result.out)
     assert manifest is not None
     assert manifest.settings["system"] == named[0]
+    told = Job(target=TARGET, out=tmp_path / "other.png", source=(SOURCE,), system="auto").describe()
+    assert yaml.safe_load(told)["settings"]["system"] == named[0]
 
 
 def test_a_copy_wins_nothing() -> None:

@@ -309,6 +309,6 @@ def test_files_of_another_system_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="another network"):
         systems.load("fsgan", {"weights": str(path)}).swap(who, [target])
     with pytest.raises(SettingsError, match="recipe"):
-        systems.load("fsgan", {"size": SIZE}).swap(who, [target])
+        systems.load("fsgan").swap(who, [target])
     with pytest.raises(SettingsError, match="size = 65"):
         fsgan.Config(size=65)

@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional as F
 
 import portraits
+import tiny
 from mien import analysis, picture, systems
 from mien.errors import InputError, SettingsError
 from mien.faces import align
@@ -121,9 +122,7 @@ def test_a_file_draws_a_real_face(name: str, tmp_path: Path) -> None:
     drawing.write(path, net, name, vars(module.TINY), 7)
     system = systems.load(name, {"weights": str(path)})
     assert system.target_spec.size == module.TINY.size
-    photo = picture.load(portraits.composite(3))
-    face = analysis.Settings().finder().find(photo)[0]
-    crop, seen = (align.crop(photo, face, spec) for spec in (system.target_spec, system.source_spec))
+    crop, seen = tiny.crops(system)
     who = system.enroll([seen, seen])
     assert np.linalg.norm(who["vector"]) == pytest.approx(1, abs=1e-5)
     one, two = system.swap(who, [crop, crop])
@@ -162,6 +161,9 @@ def test_files_that_are_no_network_of_the_system_are_refused(tmp_path: Path) -> 
     drawing.write(path, module.network(module.TINY)["model"], "simswap", vars(module.TINY), 1)
     with pytest.raises(InputError, match="no network of the system 'mien_s'"):
         systems.load("mien_s", {"weights": str(path)})
+    for name in ("mien_s", "simswap"):
+        with pytest.raises(SettingsError, match="size is decided when"):
+            systems.load(name, {"size": 64})
     with pytest.raises(SettingsError, match="recipe"):
         systems.load("simswap").swap({"vector": np.ones(128)}, [None])  # type: ignore[list-item]
 

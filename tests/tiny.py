@@ -12,11 +12,14 @@ import torch
 from torch import Tensor, nn
 
 import dfms
-from mien import systems
+import portraits
+from mien import analysis, picture, systems
+from mien.faces import align
 from mien.oneshot import drawing
 from mien.per_person import HERE
 from mien.phases import Side
 from mien.runs import model as models
+from mien.types import Crop
 
 PEOPLE = ("anna", "ben")
 _kept = tempfile.TemporaryDirectory(prefix="mien-tiny-")
@@ -41,6 +44,13 @@ def weights(name: str) -> Path:
         _vouch(net)
     drawing.write(path, net, name, asdict(module.TINY), 0)
     return path
+
+
+def crops(system: systems.AbstractSystem, number: int = 3) -> tuple[Crop, Crop]:
+    """A composite face as a system wants targets and sources."""
+    photo = picture.load(portraits.composite(number))
+    face = analysis.Settings().finder().find(photo)[0]
+    return align.crop(photo, face, system.target_spec), align.crop(photo, face, system.source_spec)
 
 
 @cache

@@ -97,8 +97,10 @@ class Job:
         return dataclasses.replace(result, report=self._report(tell)) if self.report else result
 
     def describe(self) -> str:
-        """The resolved settings and inputs as YAML, for --dry-run."""
+        """The resolved settings and inputs as YAML, for --dry-run; a system that is to be chosen is chosen."""
         self._check()
+        if self.system == choice.AUTO:
+            return self._chosen()[0].describe()
         return yaml.safe_dump(dataclasses.asdict(self.manifest()), sort_keys=False, allow_unicode=True).rstrip()
 
     def manifest(self, consents: Mapping[str, Consent] | None = None) -> Manifest:

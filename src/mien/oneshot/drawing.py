@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -61,8 +62,14 @@ def told(path: Path, system: str) -> dict[str, Any]:
 
 
 def settled(config: Any, system: str) -> Any:
-    """The settings that the network was trained with. Raises InputError, or SettingsError where no file is named."""
+    """The settings that the network was trained with: those of its file, or the usual ones. Raises InputError, and SettingsError
+    where something of the network is set that no file is named for."""
     if not config.weights:
+        for field in fields(config):
+            if field.name not in HERE and getattr(config, field.name) != field.default:
+                raise SettingsError(
+                    f"{field.name} is decided when a network is trained: leave it out, or name one by weights=FILE"
+                )
         return config
     try:
         here = {name: getattr(config, name) for name in HERE if hasattr(config, name)}
